@@ -1,0 +1,210 @@
+"""What a user reads, and all that the operator remembers: the `status` of a ModelRelease.
+
+Nothing that matters lives anywhere else. Times are RFC 3339 with milliseconds in the resource and unix seconds in
+memory; weights are per cent.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer, WithJsonSchema
+
+from modelrelease.api.model import Model
+from modelrelease.api.spec import Analysis, Strategy
+
+
+def _parse_time(value: object) -> float:
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).timestamp()
+    if isinstance(value, int | float):
+        return float(value)
+    raise ValueError(f"{value!r} is not a time")
+
+
+def format_time(seconds: float) -> str:
+    """RFC 3339 in UTC with microseconds, so that reading it back gives the same float for grid points."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+Time = Annotated[
+    float,
+    BeforeValidator(_parse_time),
+    PlainSerializer(format_time, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+
+class Phase(StrEnum):
+    """Where a release is. Initializing → Stable · Preparing → Progressing ⇄ Paused → Baking → Promoting → Succeeded ·
+    RollingBack → RolledBack · Failed."""
+
+    INITIALIZING = "Initializing"
+    STABLE = "Stable"
+    PREPARING = "Preparing"
+    PROGRESSING = "Progressing"
+    PAUSED = "Paused"
+    BAKING = "Baking"
+    PROMOTING = "Promoting"
+    SUCCEEDED = "Succeeded"
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK = "RolledBack"
+    FAILED = "Failed"
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Nothing of a release exists in the cluster beside stable."""
+        return self in _AT_REST
+
+
+_AT_REST = frozenset({Phase.INITIALIZING, Phase.STABLE, Phase.SUCCEEDED, Phase.ROLLED_BACK, Phase.FAILED})
+
+
+class Outcome(StrEnum):
+    SUCCEEDED = "Succeeded"
+    ROLLED_BACK = "RolledBack"
+    FAILED = "Failed"
+
+
+class ConditionType(StrEnum):
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    CANARY_AVAILABLE = "CanaryAvailable"
+    ANALYSIS_HEALTHY = "AnalysisHealthy"
+    PAUSED = "Paused"
+    SUCCEEDED = "Succeeded"
+    ROLLED_BACK = "RolledBack"
+
+
+class ConditionStatus(StrEnum):
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(Model):
+    type: ConditionType
+    status: ConditionStatus
+    reason: Annotated[str, Field(max_length=1024)]
+    message: Annotated[str, Field(max_length=32768)] = ""
+    observed_generation: int = 0
+    last_transition_time: Time = 0.0
+
+
+class ArmStatus(Model):
+    """One of the two versions that serve: stable or canary."""
+
+    image: str = ""
+    digest: str = Field(default="", description="Repository digest that the pods report; empty where they report none.")
+    deployment: str = ""
+    replicas: int = 0
+    ready_replicas: int = 0
+
+
+class MetricStatus(Model):
+    """One compared metric. Values are a ratio for errors, milliseconds for P99 latency."""
+
+    name: str = ""
+    stable: float | None = None
+    canary: float | None = None
+    stable_requests: int = 0
+    canary_requests: int = 0
+    rollback_evidence: float = Field(default=0.0, description="0 to 1: share of the evidence that a rollback needs.")
+    promotion_evidence: float = Field(default=0.0, description="0 to 1: share of the evidence that the gate needs.")
+    message: str = ""
+
+
+class AnalysisStatus(Model):
+    metrics: list[MetricStatus] = Field(default_factory=list)
+    evaluated_at: Time | None = None
+    next_step_estimate: str = Field(default="", description="Estimated time to the next step, such as 4m.")
+
+
+class Handled(Model):
+    """An annotation that was acted on, so that a value which somebody puts back does not act twice."""
+
+    name: str
+    value: str
+    generation: int = 0
+    revision: str = ""
+    at: Time = 0.0
+
+
+class HistoryEntry(Model):
+    revision: str
+    image: str
+    digest: str = ""
+    outcome: Outcome
+    reason: str
+    message: str = ""
+    started_at: Time
+    finished_at: Time
+    duration: str = ""
+
+
+class HeldAutoscaler(Model):
+    """stable's HorizontalPodAutoscaler whose minReplicas is held; recorded before it is changed."""
+
+    name: str
+    min_replicas: int = Field(description="What to put back at the end of the release.")
+    held_at: int = Field(description="What minReplicas is held at while the release runs.")
+
+
+class Snapshot(Model):
+    """Strategy and analysis as the release began with them; later edits apply to the next release."""
+
+    strategy: Strategy
+    analysis: Analysis
+    retries: int = 0
+
+
+class ReleaseStatus(Model):
+    observed_generation: int = 0
+    revision: str = Field(default="", description="Identity of the release: hash of image, env, template and retries.")
+    phase: Phase = Phase.INITIALIZING
+    message: str = ""
+    step: int = Field(default=0, description="Number of the current step, from 1; 0 before the first.")
+    steps: int = 0
+    progress: str = Field(default="", description="Step and number of steps, such as 3/5.")
+    weight: int = Field(default=0, description="Weight in per cent that the canary is meant to have.")
+    confirmed_weight: int = Field(
+        default=0, description="Weight last read back from the VirtualService as it was meant."
+    )
+    stable: ArmStatus = Field(default_factory=ArmStatus)
+    canary: ArmStatus = Field(default_factory=ArmStatus)
+    analysis: AnalysisStatus = Field(default_factory=AnalysisStatus)
+    judge: dict[str, JsonValue] | None = Field(default=None, description="Checkpoint of the judge's state.")
+    snapshot: Snapshot | None = None
+    stable_template: dict[str, JsonValue] | None = Field(
+        default=None, description="Container image and env of stable before promotion; what an abort restores."
+    )
+    started_at: Time | None = None
+    step_started_at: Time | None = None
+    phase_started_at: Time | None = None
+    held_autoscaler: HeldAutoscaler | None = None
+    retries: int = 0
+    losses: int = Field(default=0, description="How often the canary lost its last available pod in this release.")
+    fights: int = Field(default=0, description="How often somebody else changed the weights in this release.")
+    outcome: Outcome | None = Field(default=None, description="How the release ends or ended.")
+    outcome_reason: str = ""
+    released_revision: str = Field(default="", description="Revision that stable runs.")
+    last_handled: list[Handled] = Field(default_factory=list)
+    history: list[HistoryEntry] = Field(default_factory=list)
+    conditions: list[Condition] = Field(default_factory=list)
+
+    def condition(self, wanted: ConditionType) -> Condition | None:
+        return next((condition for condition in self.conditions if condition.type is wanted), None)
+
+
+def parse_status(raw: Any) -> ReleaseStatus:
+    """Read a status that this operator (or an older version of it) wrote; absent is the initial status."""
+    return ReleaseStatus.model_validate(raw or {})
+
+
+def dump_status(status: ReleaseStatus) -> dict[str, JsonValue]:
+    """The status as JSON for the status subresource; empty fields are left out."""
+    dumped: dict[str, JsonValue] = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return dumped
