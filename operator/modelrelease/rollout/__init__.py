@@ -1,0 +1,1 @@
+"""Pure decisions: what a release does next, given what was seen."""

@@ -1,0 +1,144 @@
+"""What one look at the world found, in the few facts that decisions need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pydantic import JsonValue
+
+from modelrelease.api.annotations import Request
+from modelrelease.api.spec import ModelReleaseSpec
+from modelrelease.api.status import ReleaseStatus
+from modelrelease.judge import Assessment
+
+Manifest = dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteReference:
+    """Which route of which VirtualService is split between which hosts."""
+
+    virtual_service: str
+    route: str | None
+    stable_host: str
+    canary_host: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSeen:
+    """The managed route as it stands."""
+
+    resource_version: str
+    weight_percent: int
+    """Canary's weight; 0 where the route has no canary destination."""
+    has_canary: bool
+    """Whether the canary host is among the destinations, be it with weight 0."""
+    is_consistent: bool
+    """False where the managed weights do not add up to 100: somebody else wrote them."""
+    manifest: Manifest = field(repr=False)
+    """The whole VirtualService, as read; what a write must leave alone stays in here."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodTrouble:
+    """Why pods do not get ready, in the words of the kubelet or the scheduler."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSeen:
+    """One arm's Deployment."""
+
+    name: str
+    uid: str
+    resource_version: str
+    replicas: int
+    ready: int
+    available: int
+    is_rolled_out: bool
+    """Every replica runs the current template and is available; none of an older one is left."""
+    image: str
+    env: tuple[tuple[str, str], ...]
+    digest: str
+    """Repository digest that its Ready pods report; empty where they report none."""
+    digests: tuple[str, ...]
+    """All digests reported by its pods: more than one means that a tag changed its content."""
+    pods_changed_at_seconds: float | None
+    """When the set of ready pods last changed."""
+    crash_loop: bool
+    restarts: int
+    trouble: PodTrouble | None
+    revision: str
+    """Release revision stamped on the object; empty for stable."""
+    verdict: str
+    """Verdict stamped on the canary, empty where there is none."""
+    gitops_owner: str
+    """Field manager of a GitOps tool that owns the image, or empty."""
+    manifest: Manifest = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AutoscalerSeen:
+    name: str
+    min_replicas: int
+    resource_version: str
+
+
+class MetricsHealth(StrEnum):
+    """Whether the analysis has something to stand on."""
+
+    FRESH = "Fresh"
+    WAITING = "Waiting"
+    """No window is complete yet; normal at the start of a step."""
+    STALE = "Stale"
+    UNAVAILABLE = "Unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisSeen:
+    """What the judge says now, and whether its data are sound."""
+
+    health: MetricsHealth
+    message: str
+    assessment: Assessment | None
+    checkpoint: dict[str, JsonValue] | None
+    """The judge's state as JSON, for the next status write."""
+    requests_in_step: int = 0
+    seconds_to_gate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Everything that `decide` may look at."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    is_deleting: bool
+    has_finalizer: bool
+    spec: ModelReleaseSpec
+    status: ReleaseStatus
+    requests: tuple[Request, ...]
+    gitops_requests: tuple[Request, ...]
+    """Steering annotations that a GitOps tool owns: not obeyed."""
+    stable: DeploymentSeen | None
+    canary: DeploymentSeen | None
+    stable_service: Manifest | None
+    canary_service: Manifest | None
+    stable_rule: Manifest | None
+    """DestinationRule of stable's host, if any."""
+    canary_rule: Manifest | None
+    route: RouteSeen | None
+    route_problem: tuple[str, str] | None
+    """(reason, sentence) where the route cannot be read."""
+    autoscaler: AutoscalerSeen | None
+    analysis: AnalysisSeen | None
+    conflict: str
+    """Name of an older ModelRelease for the same Deployment or route; empty where there is none."""
+    uncovered_policies: tuple[str, ...]
+    provider_problem: str
+    """Sentence where the named provider or source is not configured; empty where it is."""
