@@ -1,0 +1,114 @@
+"""Images and containers in the cluster's containerd, through its own command line tool."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from localcluster.build.debian import require_program
+from localcluster.commands import run
+from localcluster.errors import CommandFailed, LocalClusterError
+from localcluster.folders import Data
+from localcluster.node import NETWORK_NAME
+from localcluster.part import accepts
+
+_NETWORK_NAMESPACES = Path("/run/netns")
+_CNI_RESULTS = Path("/var/lib/cni/results")
+_LOG_LINKS = Path("/var/log/containers")
+
+
+class Containers:
+    """The `k8s.io` namespace of the cluster's containerd: what the kubelet sees."""
+
+    def __init__(self, data: Data) -> None:
+        self._data = data
+
+    def _ctr(self, *words: str | Path, timeout_seconds: float = 60) -> str:
+        argv = [require_program("ctr"), "--address", self._data.containerd_socket, "--namespace", "k8s.io", *words]
+        return run(argv, timeout_seconds=timeout_seconds)
+
+    def reachable(self) -> bool:
+        return accepts(self._data.containerd_socket)()
+
+    def images(self) -> dict[str, str]:
+        """Name to digest, for names as people write them; the ids that containerd keeps beside them are left out."""
+        rows = [row.split() for row in self._ctr("images", "list").splitlines()[1:]]
+        return {row[0]: row[2] for row in rows if len(row) > 2 and not row[0].startswith("sha256:") and "@" not in row[0]}
+
+    def import_image(self, archive: Path) -> None:
+        """Load a docker or OCI archive. Each image in it also gets its name with the digest, as if it had been pulled
+        from a registry: so pods report a digest, and a promotion by digest finds the image here."""
+        if not self.reachable():
+            raise LocalClusterError("the cluster is not up: nothing to import the image into")
+        before = self.images()
+        self._ctr("images", "import", "--no-unpack=false", archive, timeout_seconds=300)
+        for name, digest in self.images().items():
+            if before.get(name) != digest:
+                repository = name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
+                self._ctr("images", "tag", "--force", name, f"{repository}@{digest}")
+
+    def remove_all(self) -> None:
+        """End every container and free what its pod held on the machine. The kubelet must be stopped already, or it
+        would start them again; it makes new ones for the same pods at the next `up`."""
+        namespaces: set[Path] = set()
+        for container in self._ctr("containers", "list", "--quiet").split():
+            namespaces.update(self._network_namespaces(container))
+            self._remove(container)
+        for namespace in namespaces:
+            if namespace.is_relative_to(_NETWORK_NAMESPACES) or namespace.is_relative_to("/var/run/netns"):
+                _detach(namespace)
+                namespace.unlink(missing_ok=True)
+        self._forget_addresses()
+
+    def _network_namespaces(self, container: str) -> set[Path]:
+        try:
+            spec = json.loads(self._ctr("containers", "info", container))["Spec"]
+        except (CommandFailed, ValueError, KeyError):
+            return set()
+        entries = spec.get("linux", {}).get("namespaces", [])
+        return {Path(entry["path"]) for entry in entries if entry.get("type") == "network" and entry.get("path")}
+
+    def _remove(self, container: str) -> None:
+        """Kill, then delete; each step may find that there is nothing to do any more."""
+        for words in (("tasks", "kill", "--all", "--signal", "SIGKILL"), ("tasks", "delete", "--force"), ("containers", "delete")):
+            try:
+                self._ctr(*words, container, timeout_seconds=20)
+            except CommandFailed as error:
+                if "not found" not in str(error) and "no running task" not in str(error) and "already finished" not in str(error):
+                    raise
+
+    def _forget_addresses(self) -> None:
+        shutil.rmtree(self._data.cni / "addresses", ignore_errors=True)
+        for result in _CNI_RESULTS.glob(f"{NETWORK_NAME}-*"):
+            result.unlink(missing_ok=True)
+
+
+def remove_log_links(data: Data) -> None:
+    """The kubelet puts links to container logs in a folder that cannot be configured; take ours out."""
+    if not _LOG_LINKS.is_dir():
+        return
+    for link in _LOG_LINKS.iterdir():
+        if link.is_symlink() and str(data.pod_logs) in os.readlink(link):
+            link.unlink(missing_ok=True)
+
+
+def unmount_below(folders: tuple[Path, ...]) -> None:
+    """Unmount all that containerd and the kubelet mounted below these folders, the deepest first."""
+    for point in sorted(_mount_points(), key=lambda path: len(path.parts), reverse=True):
+        if any(point.is_relative_to(folder) for folder in folders):
+            _detach(point)
+
+
+def _mount_points() -> list[Path]:
+    rows = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    return [Path(row.split()[4].replace("\\040", " ")) for row in rows]
+
+
+def _detach(point: Path) -> None:
+    try:
+        run([require_program("umount"), "--lazy", point], timeout_seconds=20)
+    except CommandFailed as error:
+        if "not mounted" not in str(error) and "no mount point" not in str(error):
+            raise
