@@ -1,0 +1,1 @@
+"""One library each: what the ports promise, kept with Kubernetes, Istio, Prometheus and kopf."""

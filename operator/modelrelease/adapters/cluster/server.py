@@ -1,0 +1,130 @@
+"""One method that sends JSON to the API server, always with a timeout, and one way to log in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.config import ConfigException
+from pydantic import JsonValue
+
+from modelrelease.adapters.cluster.refusals import translated
+from modelrelease.errors import Retryable, Terminal
+
+_CONNECT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. `doing` names it in error messages."""
+
+    method: str
+    path: str
+    doing: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, JsonValue] | None = None
+    content_type: str = "application/json"
+
+
+class NotFoundError(Exception):
+    """404, for the caller to interpret: no such object, or no such kind."""
+
+
+class ApiServer:
+    """A connection to one API server; the library reloads the service account's token when it is due."""
+
+    def __init__(
+        self,
+        api: client.ApiClient,
+        *,
+        timeout_seconds: float = 10.0,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._api = api
+        self._timeout_seconds = timeout_seconds
+        self._wall = wall
+
+    @classmethod
+    async def connect(
+        cls, *, kubeconfig: Path | None = None, context: str | None = None, timeout_seconds: float = 10.0
+    ) -> ApiServer:
+        """Log in with `kubeconfig`, else with the pod's service account, else with the user's own kubeconfig.
+
+        Raises Terminal("NoCluster") when none of them can be read.
+        """
+        settings = client.Configuration()
+        settings.client_session_kwargs = {"trust_env": False}
+        try:
+            if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+                config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+            else:
+                loading = config.load_kube_config(  # type: ignore[no-untyped-call]
+                    config_file=None if kubeconfig is None else str(kubeconfig),
+                    context=context,
+                    client_configuration=settings,
+                    persist_config=False,
+                )
+                await asyncio.wait_for(loading, timeout_seconds)
+        except (ConfigException, OSError, TimeoutError) as error:
+            raise Terminal("NoCluster", f"Could not read how to reach the API server: {error}") from error
+        return cls(client.ApiClient(configuration=settings), timeout_seconds=timeout_seconds)
+
+    async def close(self) -> None:
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def send(self, call: Call) -> dict[str, JsonValue]:
+        """The JSON object that the API server answers.
+
+        Raises NotFoundError for 404, else what `translated` makes of a refusal; Retryable when no answer came, in which
+        case nobody knows whether a write was applied: read again.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                status, text = await self._exchange(call)
+        except ApiException as error:
+            if error.status == 404:
+                raise NotFoundError(str(error.body or error.reason)) from error
+            raise translated(error, call.doing, self._wall()) from error
+        except TimeoutError as error:
+            raise Retryable(
+                f"Could not {call.doing}: no answer from the API server within {self._timeout_seconds:g} s."
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Retryable(f"Could not {call.doing}: {type(error).__name__}: {error}") from error
+        return _json_object(text, call, status)
+
+    async def _exchange(self, call: Call) -> tuple[int, str]:
+        prepared = await self._api.param_serialize(
+            call.method,
+            call.path,
+            query_params=list(call.query.items()),
+            header_params={"Accept": "application/json", "Content-Type": call.content_type},
+            body=call.body,
+            auth_settings=["BearerToken"],
+        )
+        response = await self._api.call_api(
+            *prepared,
+            _request_timeout=aiohttp.ClientTimeout(total=self._timeout_seconds, sock_connect=_CONNECT_SECONDS),
+        )
+        raw: bytes = await response.read()  # type: ignore[no-untyped-call]
+        if not 200 <= response.status <= 299:
+            raise ApiException(http_resp=response)
+        return int(response.status), raw.decode("utf-8")
+
+
+def _json_object(text: str, call: Call, status: int) -> dict[str, JsonValue]:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise Retryable(f"Could not {call.doing}: HTTP {status} without a JSON object; is this an API server?")
+    return answer
