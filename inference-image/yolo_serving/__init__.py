@@ -1,0 +1,1 @@
+"""Serves a YOLOv8 model, exported to ONNX, over HTTP."""

@@ -1,0 +1,146 @@
+"""The outermost layer: identity and request id on every answer, faults, metrics, the log of what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from yolo_serving.faults import Faults
+from yolo_serving.metrics import Identity, Metrics
+from yolo_serving.readiness import Phase, Readiness
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+CLIENT_LEFT: Final = 499
+_PREDICTION_PATHS: Final = re.compile(r"/predict(/batch)?|/v2/models/[^/]+(/versions/[^/]+)?/infer")
+_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One request and its answer so far."""
+
+    path: str
+    request_id: bytes
+    started_at: float
+    status: int = CLIENT_LEFT
+
+    @property
+    def is_prediction(self) -> bool:
+        return _PREDICTION_PATHS.fullmatch(self.path) is not None
+
+
+class Front:
+    """Wraps an ASGI application."""
+
+    def __init__(
+        self, app: Asgi, identity: Identity, metrics: Metrics, faults: Faults, readiness: Readiness, *, access_log: bool
+    ) -> None:
+        self._app = app
+        self._identity = identity
+        self._metrics = metrics
+        self._faults = faults
+        self._readiness = readiness
+        self._access_log = access_log
+        self._headers = [
+            (b"x-model-name", _header(identity.model)),
+            (b"x-model-version", _header(identity.version)),
+        ]
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serves one ASGI scope."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope["path"], _request_id(scope["headers"]), time.monotonic())
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [*message.get("headers", []), *self._marks(exchange)]
+            await send(message)
+
+        try:
+            await self._serve(exchange, scope, receive, send_marked)
+        finally:
+            self._record(exchange)
+
+    async def _serve(
+        self, exchange: _Exchange, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
+        try:
+            if exchange.is_prediction and await self._fault():
+                await self._answer_fault(send)
+                return
+            await self._app(scope, receive, send)
+        except ClientLeft:
+            exchange.status = CLIENT_LEFT
+        except Exception:
+            # The supervisor of one request: its failure is its own. The application has answered already; where it
+            # has not come to the end of its answer, uvicorn closes the connection.
+            log.exception("request failed", extra={"request_id": exchange.request_id.decode("ascii")})
+
+    async def _fault(self) -> bool:
+        """Applies the image's faults; true when this prediction must fail."""
+        self._faults.begin_prediction()
+        if (delay := self._faults.extra_delay_seconds()) > 0:
+            await asyncio.sleep(delay)
+        return self._faults.fails()
+
+    async def _answer_fault(self, send: Send) -> None:
+        sentence = "This version of the model is built to fail."
+        named = {"model": self._identity.model, "version": self._identity.version, "error": sentence}
+        body = json.dumps(named, separators=(",", ":")).encode()
+        fields = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 500, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
+
+    def _marks(self, exchange: _Exchange) -> list[tuple[bytes, bytes]]:
+        marks = [*self._headers, (b"x-request-id", exchange.request_id)]
+        if self._readiness.phase is Phase.DRAINING:
+            # A kept-alive connection would go on bringing requests to a process that is about to end.
+            marks.append((b"connection", b"close"))
+        return marks
+
+    def _record(self, exchange: _Exchange) -> None:
+        if not exchange.is_prediction:
+            return
+        seconds = time.monotonic() - exchange.started_at
+        self._metrics.request(exchange.status, seconds)
+        if self._access_log:
+            extra = {
+                "request_id": exchange.request_id.decode("ascii"),
+                "path": exchange.path,
+                "status": exchange.status,
+                "seconds": round(seconds, 6),
+            }
+            log.info("prediction", extra=extra)
+
+
+class ClientLeft(Exception):
+    """The client closed its connection before it had an answer; nobody is left to answer."""
+
+
+def _header(text: str) -> bytes:
+    """A header value: visible ASCII only."""
+    return re.sub(r"[^\x21-\x7e]", "_", text).encode("ascii")
+
+
+def _request_id(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The sender's `x-request-id` when it is one, else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value
+    return os.urandom(8).hex().encode("ascii")

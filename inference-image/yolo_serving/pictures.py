@@ -1,0 +1,120 @@
+"""From the bytes of a JPEG or PNG to an upright RGB picture, and from there to the model's square input."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from yolo_serving.errors import BadImage, TooLarge
+
+_FORMATS: Final = ("JPEG", "PNG")
+_PAD_VALUE: Final = 114
+_SIXTEEN_BIT_MODES: Final = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+# Everything pillow and the codecs below it were seen to raise for damaged files.
+_DECODE_ERRORS: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+# The limit of this module is checked before any pixel is decoded; pillow's own, higher one would only add a warning.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """How a picture was fitted into the model's input.
+
+    `scale`: input pixels per original pixel; `left`, `top`: padding in input pixels; `width`, `height`: of the
+    original picture after EXIF rotation, in pixels.
+    """
+
+    scale: float
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def to_original(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes (n, 4) x1, y1, x2, y2 from input pixels to original pixels, cut at the picture's edges."""
+        moved = (boxes - np.array([self.left, self.top, self.left, self.top], np.float32)) / np.float32(self.scale)
+        limits = np.array([self.width, self.height, self.width, self.height], np.float32)
+        clipped: NDArray[np.float32] = np.clip(moved, np.float32(0), limits)
+        return clipped
+
+
+def decode(body: bytes, max_pixels: int) -> Image.Image:
+    """The picture in the body: RGB, upright as EXIF says.
+
+    Raises BadImage for anything that is no whole JPEG or PNG and TooLarge, before a pixel is decoded, when the header
+    declares more than `max_pixels`.
+    """
+    if not body:
+        raise BadImage("The request body is empty; send the bytes of a JPEG or PNG picture.")
+    try:
+        with Image.open(BytesIO(body), formats=_FORMATS) as opened:
+            if opened.width * opened.height > max_pixels:
+                raise TooLarge(
+                    f"The picture has {opened.width} x {opened.height} pixels; at most {max_pixels} are accepted."
+                )
+            opened.load()
+            return _rgb(ImageOps.exif_transpose(opened))
+    except _DECODE_ERRORS as error:
+        raise BadImage(f"The body is not a readable JPEG or PNG picture ({_reason(error)}).") from error
+
+
+def _reason(error: Exception) -> str:
+    """A short reason without memory addresses or newlines."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "unknown format" if "cannot identify" in text else text[:120]
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode that JPEG and PNG bring (grey, palette, alpha, CMYK, 16 bits) as 8-bit RGB; alpha is dropped."""
+    if image.mode in _SIXTEEN_BIT_MODES:
+        wide = np.asarray(image)
+        return Image.fromarray((wide.astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "RGB":
+        return image
+    if image.mode == "P" and "transparency" in image.info:
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
+
+
+def letterbox(image: Image.Image, side: int) -> tuple[NDArray[np.uint8], Letterbox]:
+    """The picture scaled to fit a square and centred on grey: (side, side, 3) uint8 RGB, and how to map boxes back.
+
+    r = min(H/h, W/w); bilinear to round(size x r); padding 114; left and top round(d/2 - 0.1): as ultralytics
+    prepares pictures in training and validation. Bilinear without smoothing, as there: an affine transform samples
+    the four neighbours of a point, where pillow's `resize` would average a larger area.
+    """
+    width, height = image.size
+    scale = min(side / height, side / width)
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    if (new_width, new_height) != (width, height):
+        matrix = (width / new_width, 0.0, 0.0, 0.0, height / new_height, 0.0)
+        image = image.transform((new_width, new_height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    left = round((side - new_width) / 2 - 0.1)
+    top = round((side - new_height) / 2 - 0.1)
+    fitted = Letterbox(scale, left, top, width, height)
+    pixels = np.asarray(image)
+    if (new_width, new_height) == (side, side):
+        return pixels, fitted
+    canvas = np.full((side, side, 3), _PAD_VALUE, np.uint8)
+    canvas[top : top + new_height, left : left + new_width] = pixels
+    return canvas, fitted

@@ -1,0 +1,1 @@
+"""Trains, evaluates and exports YOLOv8 models with ultralytics (AGPL-3.0); never part of the runtime image."""

@@ -1,0 +1,23 @@
+"""ultralytics with the network, telemetry and self-installation switched off.
+
+It reads these variables when it is imported: import `YOLO` from here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+_SETTINGS = {
+    "YOLO_OFFLINE": "true",
+    "YOLO_AUTOINSTALL": "false",
+    "YOLO_CONFIG_DIR": tempfile.mkdtemp(prefix="ultralytics-"),
+    "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+}
+for _name, _value in _SETTINGS.items():
+    os.environ.setdefault(_name, _value)
+
+from ultralytics import YOLO  # noqa: E402
+from ultralytics.nn.tasks import yaml_model_load  # noqa: E402
+
+__all__ = ["YOLO", "yaml_model_load"]
