@@ -40,7 +40,7 @@ class KubernetesCluster:
         self._writes_allowed = writes_allowed
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
-        """Without resourceVersion, so that etcd answers by quorum: a lagging watch cache would bring old weights back."""
+        """Without resourceVersion, so that etcd answers by quorum: a lagging cache would bring old weights back."""
         call = Call("GET", _path(kind, namespace, name), _doing("read", kind, namespace, name))
         try:
             return await self._server.send(call)
@@ -76,7 +76,8 @@ class KubernetesCluster:
 
     async def replace(self, kind: Kind, manifest: Manifest) -> Manifest:
         namespace, name = _identity(manifest)
-        return await self._change("PUT", _path(kind, namespace, name), _doing("replace", kind, namespace, name), manifest)
+        doing = _doing("replace", kind, namespace, name)
+        return await self._change("PUT", _path(kind, namespace, name), doing, manifest)
 
     async def patch(self, kind: Kind, namespace: str, name: str, patch: Manifest) -> Manifest:
         return await self._change("PATCH", _path(kind, namespace, name), _doing("patch", kind, namespace, name), patch)
