@@ -1,0 +1,41 @@
+"""The judge: is the canary worse than stable, and is it good enough to get more traffic?
+
+Pure statistics, usable without the operator: no input or output, no clock, no randomness, no state but what is passed
+in. ``begin`` a release, ``enter_step`` for each weight, ``observe`` each window of requests, and ``assess``.
+"""
+
+from modelrelease.judge.counters import LOOKBACK_SCRAPES, Series, windows
+from modelrelease.judge.planner import seconds_to_gate
+from modelrelease.judge.process import (
+    Assessment,
+    MetricAssessment,
+    assess,
+    begin,
+    enter_step,
+    observe,
+    skip_to,
+)
+from modelrelease.judge.samples import Arm, Window
+from modelrelease.judge.settings import ErrorTolerance, LatencyTolerance, Settings
+from modelrelease.judge.state import Blame, State
+
+__all__ = [
+    "LOOKBACK_SCRAPES",
+    "Arm",
+    "Assessment",
+    "Blame",
+    "ErrorTolerance",
+    "LatencyTolerance",
+    "MetricAssessment",
+    "Series",
+    "Settings",
+    "State",
+    "Window",
+    "assess",
+    "begin",
+    "enter_step",
+    "observe",
+    "seconds_to_gate",
+    "skip_to",
+    "windows",
+]

@@ -1,0 +1,134 @@
+"""P99 through histogram buckets: counts of requests slower than a bucket bound, never interpolated quantiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+TARGET_EXCEEDANCE = 0.01
+"""A P99 is the latency that 1 % of the requests exceed."""
+
+RESOLVABLE_EXCEEDANCE = (0.002, 0.05)
+"""A bound stands for the P99 only if stable's share of slower requests is in here: with fewer a comparison never ends,
+with more it is a comparison of something else."""
+
+MIN_REQUESTS = 200
+MIN_SLOW = 3
+"""Below these the share of slow requests is a guess, and the bound is not chosen yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The bound that stands for P99, and what the tolerated P99 ratio means for the share of slower requests."""
+
+    bound_ms: float
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Requests per latency bucket: ``counts[k]`` of them in (bounds[k-1], bounds[k]]; ``failed`` ones are in none."""
+
+    bounds_ms: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+    failed: int = 0
+
+    @property
+    def total(self) -> int:
+        """All requests, failed ones included."""
+        return sum(self.counts) + self.failed
+
+    def plus(self, bounds_ms: tuple[float, ...], at_most: tuple[int, ...], timed: int) -> Histogram:
+        """With a window's cumulative counts added; other bounds than before begin a new histogram."""
+        if not bounds_ms or timed == 0:
+            return self
+        single = tuple(high - low for high, low in zip(at_most, (0, *at_most[:-1]), strict=True))
+        failed = max(0, timed - at_most[-1])
+        if bounds_ms != self.bounds_ms:
+            return Histogram(bounds_ms, single, failed)
+        return Histogram(
+            bounds_ms, tuple(a + b for a, b in zip(self.counts, single, strict=True)), self.failed + failed
+        )
+
+    def merged(self, other: Histogram) -> Histogram:
+        """Both together; the other's bounds win where they differ."""
+        if not other.bounds_ms:
+            return self
+        if self.bounds_ms != other.bounds_ms:
+            return other
+        return Histogram(
+            self.bounds_ms,
+            tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)),
+            self.failed + other.failed,
+        )
+
+    def exceedances(self) -> list[float]:
+        """Share of requests slower than each bound."""
+        total, slower, shares = self.total, self.total, []
+        for count in self.counts:
+            slower -= count
+            shares.append(slower / total if total else 0.0)
+        return shares
+
+    def slower_than(self, bound_ms: float) -> tuple[int, int]:
+        """(slow, all) requests; (0, 0) where the bound is unknown."""
+        if bound_ms not in self.bounds_ms:
+            return 0, 0
+        within = sum(self.counts[: self.bounds_ms.index(bound_ms) + 1])
+        return self.total - within, self.total
+
+
+def choose_threshold(past: Histogram, max_ratio: float) -> Threshold | None:
+    """The bound whose past stable exceedance is nearest 1 % on a log scale, with its margin; None: not resolvable."""
+    if past.total < MIN_REQUESTS:
+        return None
+    low, high = RESOLVABLE_EXCEEDANCE
+    shares = past.exceedances()
+    candidates = [
+        (abs(math.log(share / TARGET_EXCEEDANCE)), index)
+        for index, share in enumerate(shares)
+        if low <= share <= high and share * past.total >= MIN_SLOW and math.isfinite(past.bounds_ms[index])
+    ]
+    if not candidates:
+        return None
+    index = min(candidates)[1]
+    return Threshold(past.bounds_ms[index], _tolerated_ratio(past.bounds_ms, shares, index, max_ratio))
+
+
+def _tolerated_ratio(bounds_ms: Sequence[float], shares: Sequence[float], index: int, max_ratio: float) -> float:
+    """r = S(bound / max_ratio) / S(bound): by what factor the share of slow requests grows if all latencies do.
+
+    S is stable's past exceedance, interpolated on log-log scales between bounds. At least ``max_ratio``, the value for
+    a tail that falls like 1/t: where the buckets show no request just below the bound, r would be 1 and even a canary
+    that is the same could not be shown to be no worse.
+    """
+    ratio = 1.0
+    high_ms, high_share = bounds_ms[index], shares[index]
+    target_ms = high_ms / max_ratio
+    for below in range(index - 1, -2, -1):
+        low_ms = bounds_ms[below] if below >= 0 and bounds_ms[below] > 0 else high_ms / 10
+        low_share = shares[below] if below >= 0 else 1.0
+        slope = math.log(low_share / high_share) / math.log(high_ms / low_ms) if low_ms < high_ms else 0.0
+        reached_ms = max(low_ms, target_ms)
+        ratio *= (high_ms / reached_ms) ** slope
+        if reached_ms == target_ms:
+            break
+        high_ms, high_share = low_ms, low_share
+    return max(max_ratio, ratio)
+
+
+def quantile_ms(histogram: Histogram, share: float = 1 - TARGET_EXCEEDANCE) -> float | None:
+    """An interpolated quantile in milliseconds, for people to look at only; None without requests or if it failed.
+
+    Linear inside a bucket, as Prometheus' ``histogram_quantile``; the highest finite bound where it lies above that.
+    """
+    wanted = share * histogram.total
+    if histogram.total == 0 or wanted > sum(histogram.counts):
+        return None
+    below, low_ms = 0, 0.0
+    for bound_ms, count in zip(histogram.bounds_ms, histogram.counts, strict=True):
+        if count and below + count >= wanted:
+            return low_ms if math.isinf(bound_ms) else low_ms + (bound_ms - low_ms) * (wanted - below) / count
+        below, low_ms = below + count, bound_ms
+    return None

@@ -1,0 +1,63 @@
+"""What the judge looks at: the requests of both arms in one stretch of time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One arm in one window: true increments, not rates.
+
+    requests: all requests that ended in the window.
+    errors: those of them that failed.
+    bounds_ms: upper bounds of the latency buckets, ascending, the last one infinite; empty where there are none.
+    at_most: per bound, how many requests *succeeded* within it. A failed request is in no bucket here, and therefore
+        counts as slow. Where the source's buckets do not know the response code they hold all requests; a failed
+        request then is as slow as it was, because adding the failures would count a time-out twice, and a judge that
+        counts one event twice is no longer bound by its false-rollback probability.
+    timed: how many requests the buckets were made from, failed ones included. The share of slow requests is taken
+        within the histogram and not against ``requests``: a proxy may publish the two at different moments. The
+        default, -1, stands for the larger of ``requests`` and the last of ``at_most``.
+    """
+
+    requests: int
+    errors: int
+    bounds_ms: tuple[float, ...] = ()
+    at_most: tuple[int, ...] = ()
+    timed: int = -1
+
+    def __post_init__(self) -> None:
+        if len(self.bounds_ms) != len(self.at_most):
+            raise ValueError(f"{len(self.bounds_ms)} bounds but {len(self.at_most)} counts")
+        if not 0 <= self.errors <= self.requests:
+            raise ValueError(f"{self.errors} errors in {self.requests} requests")
+
+    def slower_than(self, bound_ms: float) -> tuple[int, int] | None:
+        """(slow, timed) requests for one bucket bound; None where this arm has no such bound."""
+        if bound_ms not in self.bounds_ms:
+            return None
+        within = self.at_most[self.bounds_ms.index(bound_ms)]
+        total = max(self.timed_requests, within)
+        return total - within, total
+
+    @property
+    def timed_requests(self) -> int:
+        """Requests that have a latency."""
+        if self.timed >= 0:
+            return self.timed
+        return max(self.requests, self.at_most[-1]) if self.at_most else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The time (start, end], unix seconds, both on the release's grid, with both arms complete in it."""
+
+    start_seconds: float
+    end_seconds: float
+    stable: Arm
+    canary: Arm
+
+    def __post_init__(self) -> None:
+        if not self.start_seconds < self.end_seconds:
+            raise ValueError(f"a window from {self.start_seconds} to {self.end_seconds} has no length")
