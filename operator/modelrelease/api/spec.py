@@ -1,20 +1,22 @@
 """What a user writes: the `spec` of a ModelRelease.
 
-Field descriptions end up in the CRD and so in `kubectl explain`; keep them whole sentences.
+Field descriptions end up in the CRD and so in `kubectl explain`; keep them whole sentences. A default that no
+description mentions is added there by `schema.py`. What takes more than one field to check is in `validations.py`.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from modelrelease.api.durations import Duration
+from modelrelease.api.fields import POD_TEMPLATE, SET, Gateway, Host, Name, ResponseCode, RouteName, ShortName
 from modelrelease.api.model import Model
 from modelrelease.errors import InvalidResource
 
-Name = Annotated[str, Field(min_length=1, max_length=253)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 Probability = Annotated[float, Field(gt=0, lt=0.5)]
 Manifest = dict[str, JsonValue]
@@ -50,24 +52,31 @@ class PolicyCoverage(StrEnum):
 
 
 class EnvVar(Model):
-    name: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Name of the environment variable.")
+    """An environment variable with a plain value."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[ -<>-~]+$")] = Field(
+        description="Name of the environment variable."
+    )
     value: Annotated[str, Field(max_length=8192)] = Field(default="", description="Its value in the new release.")
 
 
 class Workload(Model):
+    """What serves in production."""
+
     deployment: Name = Field(description="Name of the stable Deployment, in the same namespace. Immutable.")
-    container: Name | None = Field(
+    container: ShortName | None = Field(
         default=None,
         description="Container whose image changes. Default: the kubectl.kubernetes.io/default-container annotation "
         "of the pod template, else its first container.",
     )
-    service: Name | None = Field(
+    service: ShortName | None = Field(
         default=None, description="Name of the stable Service. Default: the name of the Deployment. Immutable."
     )
     template: Manifest | None = Field(
         default=None,
         description="Pod template. When given, the operator creates the Deployment and the Service if they are absent "
         "and keeps them up.",
+        json_schema_extra=POD_TEMPLATE,
     )
     replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None, description="Replicas of a Deployment that the operator creates. Default 1."
@@ -78,21 +87,29 @@ class Workload(Model):
 
 
 class Traffic(Model):
+    """What splits the traffic."""
+
     virtual_service: Name | None = Field(
         default=None, description="Name of the VirtualService that splits the traffic. Default: the Service's name."
     )
-    route: Name | None = Field(
+    route: RouteName | None = Field(
         default=None, description="Name of its http route. Default: its only route; required where it has several."
     )
-    hosts: Annotated[list[Name], Field(max_length=32)] = Field(
-        default_factory=list, description="Hosts of a VirtualService that the operator creates when it is absent."
+    hosts: Annotated[list[Host], Field(max_length=32)] = Field(
+        default_factory=list,
+        description="Hosts of a VirtualService that the operator creates when it is absent.",
+        json_schema_extra=SET,
     )
-    gateways: Annotated[list[Name], Field(max_length=32)] = Field(
-        default_factory=list, description="Gateways of a VirtualService that the operator creates. Default: mesh."
+    gateways: Annotated[list[Gateway], Field(max_length=32)] = Field(
+        default_factory=list,
+        description="Gateways of a VirtualService that the operator creates, as name or namespace/name. Default: mesh.",
+        json_schema_extra=SET,
     )
 
 
 class Step(Model):
+    """A share of the traffic, and what it takes to go on from there."""
+
     weight: Percent = Field(description="Share of the traffic, in per cent, that the canary gets in this step.")
     min_duration: Duration = Field(default=60.0, description="Least time that the step lasts.")
     approval: bool = Field(
@@ -105,9 +122,12 @@ def default_steps() -> list[Step]:
 
 
 class Strategy(Model):
+    """How the rollout proceeds."""
+
     steps: Annotated[list[Step], Field(min_length=1, max_length=20)] = Field(
         default_factory=default_steps,
         description="Steps of the rollout. Weights increase strictly and end at 100. Default: 1, 5, 20, 50, 100.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     advance: Advance = Field(
         default=Advance.EVIDENCE,
@@ -117,12 +137,14 @@ class Strategy(Model):
     )
     canary_replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None,
-        description="Fixed number of canary replicas. Default: ceil(stable replicas × next weight / 100), at least 1.",
+        description="Fixed number of canary replicas. Default: ceil(stable replicas * next weight / 100), at least 1.",
     )
     progress_deadline: Duration = Field(
         default=600.0, description="The release fails when the canary is not available by then."
     )
-    step_deadline: Duration = Field(default=7200.0, description="When a step has lasted so long, onStepDeadline applies.")
+    step_deadline: Duration = Field(
+        default=7200.0, description="When a step has lasted so long, onStepDeadline applies."
+    )
     on_step_deadline: OnStepDeadline = Field(
         default=OnStepDeadline.HOLD,
         description="Hold: say so and keep collecting evidence. Rollback: end the release. Promote: go on without it.",
@@ -143,6 +165,8 @@ class Strategy(Model):
 
 
 class ErrorRate(Model):
+    """How much worse the canary's error rate may be."""
+
     max_ratio: Annotated[float, Field(ge=1, le=100)] = Field(
         default=1.1, description="Tolerated ratio of the canary's error rate to stable's."
     )
@@ -152,13 +176,17 @@ class ErrorRate(Model):
     ceiling: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="Absolute limit of the canary's error rate, whatever stable's is."
     )
-    codes: Annotated[list[Annotated[str, Field(pattern=r"^([1-5][0-9]{2}|[1-5]xx|0)$")]], Field(max_length=20)] = Field(
+    codes: Annotated[list[ResponseCode], Field(min_length=1, max_length=20)] = Field(
         default_factory=lambda: ["5xx", "0"],
-        description="Response codes that count as errors. Default: 5xx and 0 (no response, except a client that left).",
+        description="Response codes that count as errors, such as 429, 4xx or 5xx; the list replaces the default. "
+        "Default: 5xx and 0 (no response, except a client that left).",
+        json_schema_extra=SET,
     )
 
 
 class LatencyP99(Model):
+    """How much worse the canary's P99 latency may be."""
+
     max_ratio: Annotated[float, Field(gt=1, le=100)] = Field(
         default=1.2, description="Tolerated ratio of the canary's P99 latency to stable's."
     )
@@ -172,6 +200,8 @@ class LatencyP99(Model):
 
 
 class Analysis(Model):
+    """How the canary is compared with stable."""
+
     provider: Annotated[str, Field(min_length=1, max_length=63)] = Field(
         default="default", description="Name of a Prometheus in the operator's configuration."
     )
@@ -211,25 +241,27 @@ class Analysis(Model):
 
 
 class ModelReleaseSpec(Model):
-    image: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
-        description="Image to release, by tag or digest. A tag is resolved to the digest that the first Ready canary pod "
-        "reports, and that digest is promoted."
+    """What to release, where and how. A release starts whenever image, env or template differ from what stable runs."""
+
+    image: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^\S+$")] = Field(
+        description="Image to release, by tag or digest. A tag is resolved to the digest that the first Ready canary "
+        "pod reports, and that digest is promoted."
     )
     env: Annotated[list[EnvVar], Field(max_length=64)] = Field(
-        default_factory=list, description="Environment variables that change with this release, such as MODEL_URI."
+        default_factory=list,
+        description="Environment variables that change with this release, such as MODEL_URI.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     workload: Workload = Field(description="The Deployment and Service that serve in production.")
     traffic: Traffic = Field(default_factory=Traffic, description="The VirtualService that splits the traffic.")
     strategy: Strategy = Field(default_factory=Strategy, description="How the rollout proceeds.")
     analysis: Analysis = Field(default_factory=Analysis, description="How the canary is compared with stable.")
-    paused: bool = Field(
-        default=False, description="Stop forward moves. Analysis, rollback and abort go on."
-    )
+    paused: bool = Field(default=False, description="Stop forward moves. Analysis, rollback and abort go on.")
 
     @model_validator(mode="after")
     def _steps_increase_to_100(self) -> ModelReleaseSpec:
         weights = [step.weight for step in self.strategy.steps]
-        if any(later <= earlier for earlier, later in zip(weights, weights[1:], strict=False)):
+        if any(later <= earlier for earlier, later in pairwise(weights)):
             raise ValueError(f"strategy.steps: weights must increase strictly, but are {weights}")
         if weights[-1] != 100:
             raise ValueError(f"strategy.steps: the last weight must be 100, but is {weights[-1]}")

@@ -66,6 +66,7 @@ class Outcome(StrEnum):
     SUCCEEDED = "Succeeded"
     ROLLED_BACK = "RolledBack"
     FAILED = "Failed"
+    SUPERSEDED = "Superseded"
 
 
 class ConditionType(StrEnum):
@@ -118,6 +119,7 @@ class MetricStatus(Model):
 
 
 class AnalysisStatus(Model):
+    requests_in_step: int = 0
     metrics: list[MetricStatus] = Field(default_factory=list)
     evaluated_at: Time | None = None
     next_step_estimate: str = Field(default="", description="Estimated time to the next step, such as 4m.")
@@ -130,6 +132,7 @@ class Handled(Model):
     value: str
     generation: int = 0
     revision: str = ""
+    step: int = 0
     at: Time = 0.0
 
 
@@ -164,6 +167,7 @@ class Snapshot(Model):
 class ReleaseStatus(Model):
     observed_generation: int = 0
     revision: str = Field(default="", description="Identity of the release: hash of image, env, template and retries.")
+    tag: str = Field(default="", description="Tag, or shortened digest, of spec.image; what kubectl get shows.")
     phase: Phase = Phase.INITIALIZING
     message: str = ""
     step: int = Field(default=0, description="Number of the current step, from 1; 0 before the first.")
@@ -191,9 +195,19 @@ class ReleaseStatus(Model):
     outcome: Outcome | None = Field(default=None, description="How the release ends or ended.")
     outcome_reason: str = ""
     released_revision: str = Field(default="", description="Revision that stable runs.")
+    released_image: str = Field(default="", description="spec.image of the release that stable runs.")
+    promoted_image: str = Field(default="", description="Image reference, by digest where known, given to stable.")
+    approved_step: int = Field(default=0, description="Highest step that a person approved by annotation.")
+    paused: bool = Field(default=False, description="Paused by annotation, or after repeated foreign weight changes.")
+    paused_reason: str = ""
+    ever_weighted: bool = Field(default=False, description="Whether the canary was given traffic in this release.")
     last_handled: list[Handled] = Field(default_factory=list)
     history: list[HistoryEntry] = Field(default_factory=list)
-    conditions: list[Condition] = Field(default_factory=list)
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        description="What holds now. Ready, Reconciling and Stalled are those that Argo CD, Flux and Helm read.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
 
     def condition(self, wanted: ConditionType) -> Condition | None:
         return next((condition for condition in self.conditions if condition.type is wanted), None)

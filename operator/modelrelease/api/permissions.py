@@ -1,0 +1,133 @@
+"""Every permission that the operator has, and what for: roles, documentation and checks come from this table.
+
+A verb that the table lacks is a call that fails, and a verb that no code uses is a risk without a use; both are found
+by tests on a real API server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from modelrelease.api.model import GROUP, PLURAL
+
+LEASE_NAME = "modelrelease-operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Verbs that one purpose needs."""
+
+    verbs: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What the operator may do with one resource."""
+
+    group: str
+    resource: str
+    uses: tuple[Use, ...]
+    names: tuple[str, ...] = ()
+    """Only objects with these names; empty means all."""
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(verb for use in self.uses for verb in use.verbs))
+
+
+WORKING: tuple[Permission, ...] = (
+    Permission(
+        GROUP,
+        PLURAL,
+        (
+            Use(("get", "list", "watch"), "find releases, notice changes, and see what a watch has missed"),
+            Use(("update", "patch"), "the finalizer that takes the canary away; remove annotations acted upon"),
+        ),
+    ),
+    Permission(
+        GROUP,
+        f"{PLURAL}/status",
+        (Use(("update", "patch"), "record intent before each effect, and say what goes on"),),
+    ),
+    Permission(
+        "apps",
+        "deployments",
+        (
+            Use(("get", "list", "watch"), "see stable and canary, and act at once when the canary's pods are gone"),
+            Use(("create", "delete"), "the canary's Deployment; stable's where workload.template is given"),
+            Use(("update", "patch"), "size of the canary; image and environment of stable at promotion"),
+        ),
+    ),
+    Permission(
+        "",
+        "services",
+        (
+            Use(("get",), "ports and selector of stable's Service, which the canary's copies"),
+            Use(("create", "patch", "delete"), "the canary's Service; stable's where workload.template is given"),
+        ),
+    ),
+    Permission("", "pods", (Use(("get", "list"), "digests that run, crash loops, and why pods do not get ready"),)),
+    Permission("", "events", (Use(("create", "patch"), "tell the story of a release to people"),)),
+    Permission(
+        "autoscaling",
+        "horizontalpodautoscalers",
+        (
+            Use(("get", "list"), "find the autoscaler of stable"),
+            Use(("patch",), "hold its minReplicas while traffic leaves stable, and put it back"),
+        ),
+    ),
+    Permission(
+        "networking.istio.io",
+        "virtualservices",
+        (
+            Use(("get", "list"), "read the weights back, and see two releases that claim one route"),
+            Use(("update", "patch"), "move the traffic"),
+            Use(("create",), "where traffic.hosts is given and none is there"),
+        ),
+    ),
+    Permission(
+        "networking.istio.io",
+        "destinationrules",
+        (
+            Use(("get", "list"), "the traffic policy of stable's host"),
+            Use(("create", "delete"), "its copy for the canary's host"),
+        ),
+    ),
+    Permission(
+        "networking.k8s.io",
+        "networkpolicies",
+        (Use(("list",), "name policies that select stable's pods but not the canary's"),),
+    ),
+    *(
+        Permission(
+            "security.istio.io",
+            resource,
+            (Use(("list",), "name policies that select stable's pods but not the canary's"),),
+        )
+        for resource in ("authorizationpolicies", "peerauthentications", "requestauthentications")
+    ),
+)
+"""In every namespace that is watched."""
+
+LEADING: tuple[Permission, ...] = (
+    Permission("coordination.k8s.io", "leases", (Use(("create",), "the Lease that lets one replica write at a time"),)),
+    Permission(
+        "coordination.k8s.io", "leases", (Use(("get", "update"), "take, renew and give back the Lease"),), (LEASE_NAME,)
+    ),
+)
+"""In the operator's own namespace only. `create` cannot be bound to a name: no name is known when it is checked."""
+
+
+def rules(permissions: tuple[Permission, ...]) -> Iterator[tuple[dict[str, list[str]], tuple[Use, ...]]]:
+    """RBAC policy rules, each with the uses that it is there for."""
+    for permission in permissions:
+        rule = {
+            "apiGroups": [permission.group],
+            "resources": [permission.resource],
+            "verbs": list(permission.verbs),
+        }
+        if permission.names:
+            rule["resourceNames"] = list(permission.names)
+        yield rule, permission.uses

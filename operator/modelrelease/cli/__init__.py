@@ -1,0 +1,1 @@
+"""What people run: the kubectl plugin and the generators of what is published."""
