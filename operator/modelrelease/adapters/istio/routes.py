@@ -176,8 +176,10 @@ def _find_route(body: _Json, reference: RouteReference) -> _Json:
 
 def _where(reference: RouteReference, route: _Json) -> str:
     name = route.get("name")
-    return f"http route {name!r} of VirtualService {reference.virtual_service!r}" if name else (
-        f"the http route of VirtualService {reference.virtual_service!r}"
+    return (
+        f"http route {name!r} of VirtualService {reference.virtual_service!r}"
+        if name
+        else (f"the http route of VirtualService {reference.virtual_service!r}")
     )
 
 
