@@ -4,23 +4,29 @@ Think of a gambler who is offered fair or worse odds on "the canary's next reque
 worse than tolerated. Nobody can expect to grow rich on odds that are never in his favour: the chance that he ever turns
 1 into 100 is at most 1 in 100, however often one looks at his purse (Ville's inequality). So a purse of 100 is evidence
 at the 1 % level that the canary *is* worse, at any time, with no correction for looking each second. Everything here is
-that gambler: ``log_factor`` is what one window does to the purse, ``best_stake`` how much to bet.
+that gambler: ``log_factors`` is what one window does to the purse, ``place`` how the money is staked.
+
+All functions broadcast: bets are the last axis, releases the axes before it.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-EFFECTS = (1.4, 2.0, 3.0, 6.0, 15.0, 60.0)
-"""Alternatives that the rollback evidence bets on, as multiples of the highest tolerated rate: from a little too bad to
-an outage. Nobody knows beforehand how bad a bug is, so the stake is spread evenly over all six."""
+import numpy as np
+from numpy.typing import NDArray
 
-GATE_STAKES = (1.0, 0.6, 0.3)
+Array = NDArray[np.float64]
+
+EFFECTS: Array = np.array((1.4, 2.0, 3.0, 6.0, 15.0, 60.0))
+"""Alternatives that the rollback evidence bets on, as multiples of the highest tolerated rate: from a little too bad to
+an outage. Nobody knows beforehand how bad a bug is, so the stake is spread over all of them."""
+
+GATE_STAKES: Array = np.array((1.0, 0.6, 0.3))
 """Promotion bets, as shares of the stake that is best if the canary equals stable: the smaller ones go on growing when
 the canary is a little worse than stable but tolerated, or its rate was misjudged."""
 
-GATE_WEIGHTS = (0.5, 0.3, 0.2)
+GATE_WEIGHTS: Array = np.array((0.5, 0.3, 0.2))
 
 STAKE_LIMIT = 0.98
 """Stakes stay inside this share of what is allowed, so that no single request can take everything."""
@@ -28,15 +34,23 @@ STAKE_LIMIT = 0.98
 PRIOR_BAD = 0.5
 """Pseudo-count that keeps an estimated rate off 0 (Jeffreys); estimates only choose stakes, they are never evidence."""
 
+_ROUNDS = 4
+"""Rounds of the projection in ``place``; the first is exact for rare bad requests, four for all to about 1 %."""
+
+_ALMOST_ONE = 1 - 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """The border between tolerated and worse: canary rate = ratio * stable rate + increase, in every window."""
+    """The border between tolerated and worse: canary rate = ratio * stable rate + increase, in every window.
 
-    ratio: float
-    increase: float
+    Numbers, or arrays with one entry per release and a last axis of length 1.
+    """
 
-    def limit(self, stable_rate: float) -> float:
+    ratio: float | Array
+    increase: float | Array
+
+    def limit(self, stable_rate: float | Array) -> float | Array:
         """The highest tolerated canary rate."""
         return self.ratio * stable_rate + self.increase
 
@@ -59,96 +73,138 @@ class Counts:
         )
 
 
-def smoothed_rate(bad: int, requests: int, typical: float) -> float:
+@dataclass(frozen=True, slots=True)
+class Bets:
+    """Fair stakes at a point on the border.
+
+    canary_null, stable_null: the point (c, s) with c = r·s + d.
+    canary_stake: λ, staked on each canary request to be bad; negative: to be good.
+    stable_stake: λ·r·κ, staked on each stable request to be good, so that the odds are fair along the whole border.
+    """
+
+    canary_null: Array
+    stable_null: Array
+    canary_stake: Array
+    stable_stake: Array
+
+    def log_outcomes(self) -> tuple[Array, Array, Array, Array]:
+        """What one request adds to the logarithm of the evidence: canary bad, good; stable bad, good."""
+        return (
+            np.log1p(self.canary_stake * (1 - self.canary_null)),
+            np.log1p(-self.canary_stake * self.canary_null),
+            np.log1p(-self.stable_stake * (1 - self.stable_null)),
+            np.log1p(self.stable_stake * self.stable_null),
+        )
+
+
+def smoothed_rate(bad: float, requests: float, typical: float) -> float:
     """A share in (0, 1), also for 0 of 0 (then ``typical``) and 0 of many."""
     return (bad + PRIOR_BAD) / (requests + PRIOR_BAD / typical)
 
 
-def best_stake(canary_rate: float, stable_rate: float, margin: Margin, traffic_ratio: float) -> float:
-    """The stake that makes evidence grow fastest if the rates are these.
+def place(
+    canary_rate: float | Array,
+    stable_rate: float | Array,
+    margin: Margin,
+    traffic_ratio: float | Array,
+    parts: float | Array = 1.0,
+) -> Bets:
+    """The bets whose evidence grows fastest if the rates are these.
 
-    It solves d/dλ of the expected ``log_factor`` = 0, a quadratic with A = d·r·κ, B = r·κ·(p_c - d) + r·p_s + d and
-    C = p_c - r·p_s - d (r, d: margin; κ: ``traffic_ratio``). The result is positive where the canary is worse than
-    the margin (evidence against it), negative where it is better (evidence for it).
+    They are the likelihood ratio against the tolerated pair of rates that is hardest to tell from the given one: the
+    projection onto the border (Grünwald, de Heide, Koolen 2024; Turner, Ly, Grünwald 2024). For rare bad requests the
+    projection is a quadratic equation for the stable rate t on the border; with frequent ones κ counts as
+    κ·(1 - t)/(1 - c), which takes a few rounds. The guarantee does not depend on how exactly this is solved.
 
     Args:
-        canary_rate: the alternative p_c, a share.
+        canary_rate: the alternative p_c, a share; above the margin for evidence against the canary, below for it.
         stable_rate: p_s as estimated from the past, a share.
-        margin: the border between tolerated and worse.
+        margin: the border between tolerated and worse, with a limit below 1.
         traffic_ratio: κ, canary requests per stable request in the window.
+        parts: shares of the best stake to place.
     """
-    a = margin.increase * margin.ratio * traffic_ratio
-    b = margin.ratio * traffic_ratio * (canary_rate - margin.increase) + margin.limit(stable_rate)
-    c = canary_rate - margin.limit(stable_rate)
-    denominator = b + math.sqrt(max(0.0, b * b - 4 * a * c))
-    stake = 2 * c / denominator if denominator > 0 else math.copysign(math.inf, c)
-    return min(max(stake, -STAKE_LIMIT), STAKE_LIMIT / (margin.ratio * traffic_ratio))
+    r, d = margin.ratio, margin.increase
+    canary = np.asarray(canary_rate, dtype=np.float64)
+    kappa = np.asarray(traffic_ratio, dtype=np.float64)
+    for _ in range(_ROUNDS):
+        a = r * (1 + kappa * r)
+        b = kappa * r * (canary - d) + r * stable_rate - d
+        root = np.sqrt(b * b + 4 * a * stable_rate * d)
+        t = np.where(b >= 0, (b + root) / (2 * a), 2 * stable_rate * d / np.maximum(root - b, 1e-300))
+        t = np.minimum(t, (_ALMOST_ONE - d) / r)
+        c = r * t + d
+        kappa = traffic_ratio * (1 - t) / (1 - c)
+    # The ends of what is allowed: beyond them one bad (or good) request of an arm would take more than there is.
+    most = STAKE_LIMIT / np.maximum(c, r * traffic_ratio * (1 - t))
+    least = -STAKE_LIMIT / np.maximum(1 - c, r * traffic_ratio * t)
+    stake = np.clip((canary - c) / (c * (1 - c)), least, most) * parts
+    return Bets(c, t, stake, stake * r * traffic_ratio)
 
 
-def log_factor(counts: Counts, margin: Margin, dispersion: float, stake: float) -> float:
-    """What a window does to the logarithm of the evidence; 0 where an arm has no requests.
+def log_factors(
+    canary_bad: float | Array,
+    canary: float | Array,
+    stable_bad: float | Array,
+    stable: float | Array,
+    bets: Bets,
+) -> Array:
+    """What a window's requests do to the logarithm of the evidence, before the discount for bursts.
 
-    log f = [x_c·log(1 + λ) + x_s·log(1 - λrκ) - λ·d·n_c] / φ with κ = n_c/n_s. While no canary rate is above the margin
-    (λ > 0; below it for λ < 0) its expected factor is at most (1+λp_c)^n_c · (1-λrκp_s)^n_s · exp(-λ·d·n_c)
-    <= exp(λ·n_c·(p_c - r·p_s - d)) <= 1, because 1 + z <= exp(z). Dividing by φ keeps that for requests that fail
-    together in clusters of up to φ. With d = 0 this is the likelihood ratio of the conditional binomial.
-
-    Args:
-        counts: of the window.
-        margin: r and d.
-        dispersion: φ, at least 1.
-        stake: λ in (-1, 1/(rκ)), chosen without looking at this window's bad requests.
+    Each canary request multiplies it by 1 + λ(x - c), each stable one by 1 - λrκ(x - s), x = 1 if it is bad. With
+    rates p_c, p_s the expected factor of the window is at most exp(λ·n_c·(p_c - c) - λrκ·n_s·(p_s - s))
+    = exp(λ·n_c·(p_c - r·p_s - d)), because 1 + z <= exp(z) and κ = n_c/n_s: at most 1 while the canary is no worse
+    than the margin (λ > 0), or no better (λ < 0). Requests in a window need not have the same rates.
     """
-    if counts.canary == 0 or counts.stable == 0:
-        return 0.0
-    traffic_ratio = counts.canary / counts.stable
-    grown = (
-        counts.canary_bad * math.log1p(stake)
-        + counts.stable_bad * math.log1p(-stake * margin.ratio * traffic_ratio)
-        - stake * margin.increase * counts.canary
+    canary_lost, canary_served, stable_lost, stable_served = bets.log_outcomes()
+    grown: Array = (
+        canary_bad * canary_lost
+        + (canary - canary_bad) * canary_served
+        + stable_bad * stable_lost
+        + (stable - stable_bad) * stable_served
     )
-    return grown / dispersion
+    return grown
 
 
-def log_factor_alone(bad: int, requests: int, limit: float, alternative: float, dispersion: float) -> float:
+def log_factors_alone(
+    bad: float | Array, requests: float | Array, limit: float | Array, alternative: float | Array
+) -> Array:
     """The same for one arm against a fixed limit: the likelihood ratio of ``alternative`` to ``limit``.
 
     Its expectation is at most 1 for every rate up to ``limit``, where ``alternative`` is above it.
     """
-    grown = bad * math.log(alternative / limit) + (requests - bad) * math.log((1 - alternative) / (1 - limit))
-    return grown / dispersion
+    grown: Array = bad * np.log(np.divide(alternative, limit))
+    return grown + (requests - bad) * np.log(np.divide(np.subtract(1, alternative), np.subtract(1, limit)))
 
 
-def alternatives(limit: float) -> tuple[float, ...]:
+def alternatives(limit: float | Array) -> Array:
     """The rates that the rollback evidence bets on for a highest tolerated rate; all above it and below 1."""
-    most = (1 + limit) / 2
-    return tuple(min(effect * limit, most) for effect in EFFECTS)
+    return np.minimum(EFFECTS * limit, np.add(1, limit) / 2)
 
 
-def rollback_log_factors(counts: Counts, margin: Margin, dispersion: float, stable_rate: float) -> tuple[float, ...]:
-    """One ``log_factor`` per effect; zeros where the window cannot tell or nothing worse than tolerated exists."""
+def rollback_log_factors(counts: Counts, margin: Margin, dispersion: float, stable_rate: float) -> Array:
+    """One log factor per effect; zeros where an arm has no requests or nothing worse than tolerated exists."""
     limit = margin.limit(stable_rate)
     if counts.canary == 0 or counts.stable == 0 or limit >= 1:
-        return (0.0,) * len(EFFECTS)
-    ratio = counts.canary / counts.stable
-    stakes = (best_stake(rate, stable_rate, margin, ratio) for rate in alternatives(limit))
-    return tuple(log_factor(counts, margin, dispersion, stake) for stake in stakes)
+        return np.zeros(EFFECTS.shape)
+    bets = place(alternatives(limit), stable_rate, margin, counts.canary / counts.stable)
+    return log_factors(counts.canary_bad, counts.canary, counts.stable_bad, counts.stable, bets) / dispersion
 
 
-def gate_log_factors(counts: Counts, margin: Margin, dispersion: float, stable_rate: float) -> tuple[float, ...]:
-    """One ``log_factor`` per gate bet, all betting that the canary equals stable."""
-    if counts.canary == 0 or counts.stable == 0:
-        return (0.0,) * len(GATE_STAKES)
-    full = best_stake(stable_rate, stable_rate, margin, counts.canary / counts.stable)
-    return tuple(log_factor(counts, margin, dispersion, share * full) for share in GATE_STAKES)
+def gate_log_factors(counts: Counts, margin: Margin, dispersion: float, stable_rate: float) -> Array:
+    """One log factor per gate bet, all betting that the canary equals stable."""
+    if counts.canary == 0 or counts.stable == 0 or margin.limit(stable_rate) >= 1:
+        return np.zeros(GATE_STAKES.shape)
+    bets = place(stable_rate, stable_rate, margin, counts.canary / counts.stable, GATE_STAKES)
+    return log_factors(counts.canary_bad, counts.canary, counts.stable_bad, counts.stable, bets) / dispersion
 
 
-def gate_log_evidence(logs: tuple[float, ...]) -> float:
-    """Logarithm of the weighted mean of the gate's bets."""
-    return log_sum_exp([math.log(weight) + log for weight, log in zip(GATE_WEIGHTS, logs, strict=True)])
+def gate_log_evidence(logs: Array) -> Array:
+    """Logarithm of the weighted mean of the gate's bets (last axis)."""
+    return log_sum_exp(np.log(GATE_WEIGHTS) + logs)
 
 
-def log_sum_exp(logs: list[float]) -> float:
-    """log of the sum of exponentials, without overflow."""
-    top = max(logs)
-    return top + math.log(sum(math.exp(log - top) for log in logs))
+def log_sum_exp(logs: Array) -> Array:
+    """log of the sum of exponentials over the last axis, without overflow."""
+    top = np.max(logs, axis=-1)
+    found: Array = top + np.log(np.sum(np.exp(logs - top[..., np.newaxis]), axis=-1))
+    return found

@@ -1,9 +1,10 @@
 """Rollback evidence of one metric: stakes spread over effects and over times at which the bug may have begun.
 
-Each effect has a purse of 1. Half of it is staked at the start of the release; the rest is kept to begin afresh later,
-because a canary that did well for an hour has used up what was staked on "it is bad from the start", and a bug that
-begins then would have to earn that back first. Money that is not staked is still in the purse, and when to stake it is
-decided by the past alone: the purse as a whole never gets better odds than fair, so nothing has to be corrected for.
+Each effect has a purse of 1. A part of it is staked at the start of the release; the rest is kept to begin afresh
+later, because a canary that did well for an hour has used up what was staked on "it is bad from the start", and a bug
+that begins then would have to earn that back first. Money that is not staked is still in the purse, and when to stake
+it is decided by the past alone: the purse as a whole never gets better odds than fair, so nothing has to be corrected
+for.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from modelrelease.judge.evidence import EFFECTS, log_sum_exp
+import numpy as np
+from numpy.typing import NDArray
+
+from modelrelease.judge.evidence import EFFECTS, Array, log_sum_exp
 
 START_SHARE = 0.5
 """Staked at the start of the release: most bugs are there from the first request on."""
@@ -30,29 +34,36 @@ class Mixture:
 
     def restarted(self, stale_log: float = STALE_LOG) -> Mixture:
         """Fresh stakes for the effects whose present ones are worth less than a fresh one by ``stale_log``."""
-        logs, restarts = list(self.logs), list(self.restarts)
-        for index, (log, count) in enumerate(zip(self.logs, self.restarts, strict=True)):
-            fresh = math.log(_stake(count + 1))
-            if log < fresh - stale_log:
-                logs[index] = fresh + math.log1p(math.exp(log - fresh))
-                restarts[index] = count + 1
-        return Mixture(tuple(logs), tuple(restarts))
+        logs, counts = restart(np.array(self.logs), np.array(self.restarts), stale_log)
+        return Mixture(tuple(logs.tolist()), tuple(counts.tolist()))
 
-    def grown(self, log_factors: tuple[float, ...]) -> Mixture:
+    def grown(self, log_factors: Array) -> Mixture:
         """After a window."""
-        return Mixture(tuple(log + grow for log, grow in zip(self.logs, log_factors, strict=True)), self.restarts)
+        return Mixture(tuple((np.array(self.logs) + log_factors).tolist()), self.restarts)
 
     @property
     def log_evidence(self) -> float:
         """Logarithm of the mean purse; 0 at the start of a release."""
-        unspent = sum((1 - START_SHARE) / (count + 1) for count in self.restarts)
-        parts = [*self.logs, math.log(unspent)]
-        return log_sum_exp(parts) - math.log(len(self.logs))
+        return float(log_evidence(np.array(self.logs), np.array(self.restarts)))
 
 
-def _stake(number: int) -> float:
+def restart(logs: Array, restarts: NDArray[np.int64], stale_log: float) -> tuple[Array, NDArray[np.int64]]:
+    """``Mixture.restarted`` for arrays whose last axis is the effects."""
+    fresh = np.log(_stake(restarts + 1))
+    due = logs < fresh - stale_log
+    return np.where(due, np.logaddexp(fresh, logs), logs), restarts + due
+
+
+def log_evidence(logs: Array, restarts: NDArray[np.int64]) -> Array:
+    """``Mixture.log_evidence`` for arrays whose last axis is the effects."""
+    unspent = np.sum((1 - START_SHARE) / (restarts + 1), axis=-1, keepdims=True)
+    return log_sum_exp(np.concatenate((logs, np.log(unspent)), axis=-1)) - math.log(len(EFFECTS))
+
+
+def _stake(number: NDArray[np.int64]) -> Array:
     """Size of the fresh stake with this number, from 1: (1 - START_SHARE)/(k(k+1)), which adds up to 1 - START_SHARE.
 
     So there are always more to come, and the first ones, which cover the starts of the steps, are large.
     """
-    return (1 - START_SHARE) / (number * (number + 1))
+    size: Array = (1 - START_SHARE) / (number * (number + 1.0))
+    return size

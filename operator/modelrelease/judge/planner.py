@@ -10,15 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.special import log_ndtr, ndtr
 
-from modelrelease.judge.evidence import (
-    EFFECTS,
-    GATE_STAKES,
-    GATE_WEIGHTS,
-    Margin,
-    best_stake,
-)
+from modelrelease.judge.evidence import EFFECTS, GATE_STAKES, GATE_WEIGHTS, Array, Bets, Margin, place
 from modelrelease.judge.mixture import START_SHARE
 from modelrelease.judge.process import BAKE_SHARE, CEILING_SHARE, Plan, plan_of, stable_rate
 from modelrelease.judge.settings import Settings
@@ -68,12 +63,14 @@ class Rates:
     traffic_ratio: float
 
 
-def walk(rates: Rates, margin: Margin, dispersion: float, stake: float) -> tuple[float, float]:
-    """Mean and variance of the log evidence's step per canary request, counts taken as Poisson."""
-    win, lose = math.log1p(stake), math.log1p(-stake * margin.ratio * rates.traffic_ratio)
-    stable_per_canary = rates.stable / rates.traffic_ratio
-    mean = rates.canary * win + stable_per_canary * lose - stake * margin.increase
-    variance = rates.canary * win**2 + stable_per_canary * lose**2
+def walk(rates: Rates, dispersion: float, bets: Bets) -> tuple[Array, Array]:
+    """Mean and variance, per bet, of the log evidence's step per canary request, with independent requests."""
+    canary_bad, canary_good, stable_bad, stable_good = bets.log_outcomes()
+    stable_per_canary = 1 / rates.traffic_ratio
+    mean = rates.canary * canary_bad + (1 - rates.canary) * canary_good
+    mean += (rates.stable * stable_bad + (1 - rates.stable) * stable_good) * stable_per_canary
+    variance = rates.canary * (1 - rates.canary) * (canary_bad - canary_good) ** 2
+    variance += rates.stable * (1 - rates.stable) * (stable_bad - stable_good) ** 2 * stable_per_canary
     return mean / dispersion, variance / dispersion
 
 
@@ -87,8 +84,10 @@ def requests_to_detect(
     part = share if share is not None else default_share(settings)
     height = -math.log(settings.false_rollback_probability * part)
     height += -math.log(START_SHARE) + SPREAD_EFFECTS * math.log(len(EFFECTS))
-    stake = best_stake(rates.canary, rates.stable, margin, rates.traffic_ratio)
-    return _passage(height, walk(rates, margin, dispersion, stake)) if stake > 0 else NEVER
+    if rates.canary <= margin.limit(rates.stable):
+        return NEVER
+    mean, variance = walk(rates, dispersion, place(rates.canary, rates.stable, margin, rates.traffic_ratio))
+    return _passage(height, float(mean), float(variance))
 
 
 def requests_to_pass(settings: Settings, rates: Rates, margin: Margin, *, dispersion: float = 1.0) -> Estimate:
@@ -96,13 +95,11 @@ def requests_to_pass(settings: Settings, rates: Rates, margin: Margin, *, disper
 
     The gate bets on a canary that equals stable, so ``rates.stable`` sets the stakes.
     """
-    full = best_stake(rates.stable, rates.stable, margin, rates.traffic_ratio)
-    best = NEVER
-    for weight, part in zip(GATE_WEIGHTS, GATE_STAKES, strict=True):
-        height = -math.log(settings.missed_regression_probability) - math.log(weight)
-        found = _passage(height, walk(rates, margin, dispersion, part * full))
-        best = min(best, found, key=lambda estimate: estimate.mean)
-    return best
+    bets = place(rates.stable, rates.stable, margin, rates.traffic_ratio, GATE_STAKES)
+    heights = -math.log(settings.missed_regression_probability) - np.log(GATE_WEIGHTS)
+    steps = zip(heights, *walk(rates, dispersion, bets), strict=True)
+    found = [_passage(float(height), float(mean), float(variance)) for height, mean, variance in steps]
+    return min(found, key=lambda estimate: estimate.mean)
 
 
 def default_share(settings: Settings) -> float:
@@ -131,18 +128,13 @@ def seconds_to_gate(state: State, settings: Settings, *, canary_rps: float, stab
 
 def _requests_left(metric: MetricState, settings: Settings, plan: Plan, traffic_ratio: float) -> float:
     rate = stable_rate(metric, plan.typical_rate)
-    full = best_stake(rate, rate, plan.gate_margin, traffic_ratio)
-    rates = Rates(rate, rate, traffic_ratio)
-    left = math.inf
-    for weight, part, log in zip(GATE_WEIGHTS, GATE_STAKES, metric.gate, strict=True):
-        missing = -math.log(settings.missed_regression_probability) - math.log(weight) - log
-        mean, _ = walk(rates, plan.gate_margin, metric.dispersion, part * full)
-        if missing <= 0:
-            return 0.0
-        left = min(left, missing / mean if mean > 0 else math.inf)
-    return left
+    bets = place(rate, rate, plan.gate_margin, traffic_ratio, GATE_STAKES)
+    mean, _ = walk(Rates(rate, rate, traffic_ratio), metric.dispersion, bets)
+    missing = -math.log(settings.missed_regression_probability) - np.log(GATE_WEIGHTS) - np.array(metric.gate)
+    if np.any(missing <= 0):
+        return 0.0
+    return min((float(m / v) for m, v in zip(missing, mean, strict=True) if v > 0), default=math.inf)
 
 
-def _passage(height: float, step: tuple[float, float]) -> Estimate:
-    mean, variance = step
+def _passage(height: float, mean: float, variance: float) -> Estimate:
     return Estimate(height / mean, height * height / variance) if mean > 0 and variance > 0 else NEVER

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from modelrelease.judge.dispersion import dispersion
 from modelrelease.judge.evidence import (
     GATE_STAKES,
@@ -20,7 +22,7 @@ from modelrelease.judge.evidence import (
     alternatives,
     gate_log_evidence,
     gate_log_factors,
-    log_factor_alone,
+    log_factors_alone,
     log_sum_exp,
     rollback_log_factors,
     smoothed_rate,
@@ -259,7 +261,7 @@ def _observed(metric: MetricState, counts: Counts, plan: Plan) -> MetricState:
         seen,
         pending=Counts(),
         concurrent=metric.concurrent.restarted().grown(factors),
-        gate=tuple(log + grow for log, grow in zip(metric.gate, gate_factors, strict=True)),
+        gate=tuple((np.array(metric.gate) + gate_factors).tolist()),
     )
 
 
@@ -285,8 +287,8 @@ def _capped(metric: MetricState, counts: tuple[int, int], limit: float | None) -
 
 def _grown_alone(mixture: Mixture, counts: tuple[int, int], limit: float, discount: float) -> Mixture:
     bad, requests = counts
-    factors = (log_factor_alone(bad, requests, limit, rate, discount) for rate in alternatives(limit))
-    return mixture.restarted().grown(tuple(factors))
+    factors = log_factors_alone(bad, requests, limit, alternatives(limit)) / discount
+    return mixture.restarted().grown(factors)
 
 
 def _entered(metric: MetricState, *, first: bool) -> MetricState:
@@ -306,7 +308,7 @@ def _entered(metric: MetricState, *, first: bool) -> MetricState:
 
 def _baking(metric: MetricState, margin: Margin) -> MetricState:
     """Freezes what stable was like: once it has no traffic, there is nothing to compare with at the same time."""
-    limit = BAKE_SLACK * margin.limit(_upper_rate(*metric.past, metric.dispersion))
+    limit = float(BAKE_SLACK * margin.limit(_upper_rate(*metric.past, metric.dispersion)))
     return replace(metric, bake=metric.bake or Mixture(), bake_limit=limit if limit < 1 and metric.past[1] else None)
 
 
@@ -413,7 +415,7 @@ def _log_evidence(state: State, settings: Settings) -> dict[Blame, tuple[float, 
 def _verdict(state: State, settings: Settings) -> Blame | None:
     """The part that says most, if all together reach 1/alpha."""
     weighted = {name: log + share for name, (log, share) in _log_evidence(state, settings).items()}
-    if log_sum_exp(list(weighted.values())) < -math.log(settings.false_rollback_probability):
+    if log_sum_exp(np.array(list(weighted.values()))) < -math.log(settings.false_rollback_probability):
         return None
     return max(weighted, key=lambda name: weighted[name])
 
@@ -427,7 +429,7 @@ def _rollback_evidence(state: State, settings: Settings, name: Literal["errors",
 
 
 def _promotion_evidence(metric: MetricState, settings: Settings) -> float:
-    return _bar(gate_log_evidence(metric.gate) / -math.log(settings.missed_regression_probability))
+    return _bar(float(gate_log_evidence(np.array(metric.gate))) / -math.log(settings.missed_regression_probability))
 
 
 def _bar(value: float) -> float:

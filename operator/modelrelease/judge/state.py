@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from modelrelease.judge.evidence import GATE_STAKES, Counts
@@ -37,9 +37,9 @@ class MetricState:
     ratio: float
     bound_ms: float | None = None
     past: tuple[int, int] = (0, 0)
-    step: Counts = Counts()
-    pending: Counts = Counts()
-    concurrent: Mixture = Mixture()
+    step: Counts = field(default_factory=Counts)
+    pending: Counts = field(default_factory=Counts)
+    concurrent: Mixture = field(default_factory=Mixture)
     gate: tuple[float, ...] = (0.0,) * len(GATE_STAKES)
     ceiling: Mixture | None = None
     bake: Mixture | None = None
