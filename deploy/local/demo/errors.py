@@ -1,9 +1,9 @@
 """What can go wrong in a demonstration; the command line prints the text without a traceback.
 
 DemoError
-├── Unexpected    the operator or the traffic did not do what was expected: the demonstration failed
-├── TookTooLong   something was not there in time; says what was waited for and what was seen instead
-└── KubectlFailed kubectl returned an error; carries what it said
+├── ExpectationError  the operator or the traffic did not do what was expected: the demonstration failed
+├── OverdueError      something was not there in time; says what was waited for and what was seen instead
+└── KubectlError      kubectl returned an error; carries what it said
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ class DemoError(Exception):
     """Root of the tree."""
 
 
-class Unexpected(DemoError):
+class ExpectationError(DemoError):
     """An expectation of a scene does not hold."""
 
 
-class TookTooLong(DemoError):
+class OverdueError(DemoError):
     """A wait ran out."""
 
 
-class KubectlFailed(DemoError):
+class KubectlError(DemoError):
     """kubectl ended with an error."""

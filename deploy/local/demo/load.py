@@ -46,6 +46,8 @@ class Plan:
     pictures: Path
     output: Path
     parse_every: int = 10
+    parent: int = 0
+    """Process id without which to stop; 0 for none."""
 
     def __post_init__(self) -> None:
         if self.url.host not in _LOOPBACK:
@@ -88,7 +90,6 @@ class Generator:
         self._samples = read_samples(plan.pictures)
         self._under_way: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
-        self._parent = os.getppid()
         self.sent = 0
         self.worst_late_seconds = 0.0
 
@@ -136,7 +137,7 @@ class Generator:
         remaining = due - time.monotonic()
         if remaining > 0:
             await asyncio.sleep(remaining)
-        return self._stop.is_set() or os.getppid() != self._parent
+        return self._stop.is_set() or (self._plan.parent != 0 and os.getppid() != self._plan.parent)
 
     async def _send(self, session: aiohttp.ClientSession, number: int, due_at: float) -> None:
         sample = self._samples[number % len(self._samples)]
@@ -193,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--parse-every", type=int, default=10)
+    parser.add_argument("--parent", type=int, default=0, help="stop when this process is not the parent any more")
     try:
         plan = Plan(**vars(parser.parse_args(arguments)))
     except ValueError as error:

@@ -1,0 +1,90 @@
+"""How often the operator wrote to the API server, by the API server's own audit log."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from demo.watch import Version
+
+_WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+_NOT_COUNTED = frozenset({"events", "leases"})
+_FIGURES = frozenset({"analysis", "judge", "message"})
+"""Fields of the status that a refresh of figures may change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """Write requests of one user, Events and Leases left out, by `verb resource`."""
+
+    by_kind: Counter[str]
+    refreshes: int
+    """Of them, writes of a status that changed figures only."""
+
+    @property
+    def total(self) -> int:
+        """What a release costs the API server, refreshes of figures left out."""
+        return self.by_kind.total() - self.refreshes
+
+
+def writes(
+    audit_log: Path, user: str, since: float, until: float, told: Sequence[Version], namespace: str
+) -> Writes:
+    """Count requests received in [since, until] for objects of the namespace.
+
+    The log holds no contents. Which writes of a status were refreshes is read from `told`, the versions of the
+    ModelRelease that a watch told, one for each write.
+    """
+    lines = audit_log.read_text(encoding="utf-8").splitlines()
+    events = [event for event in _events(lines) if since <= _received_at(event) <= until]
+    mine = [event for event in events if event["user"].get("username") == user]
+    kinds = Counter(
+        f"{event['verb']} {_resource(event)}"
+        for event in mine
+        if event["verb"] in _WRITES
+        and event.get("objectRef", {}).get("resource") not in _NOT_COUNTED
+        and event.get("objectRef", {}).get("namespace") == namespace
+    )
+    return Writes(kinds, refreshes(told))
+
+
+def _events(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue  # the last line, while the server writes it
+
+
+def _received_at(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp()
+
+
+def _resource(event: dict[str, Any]) -> str:
+    reference = event["objectRef"]
+    return "/".join(filter(None, (reference.get("resource"), reference.get("subresource"))))
+
+
+def refreshes(told: Sequence[Version]) -> int:
+    """Neighbouring versions of a ModelRelease that differ in nothing but figures."""
+    manifests = [version.manifest for version in told if version.manifest is not None]
+    return sum(
+        _without_figures(before) == _without_figures(after)
+        for before, after in zip(manifests, manifests[1:], strict=False)
+    )
+
+
+def _without_figures(manifest: dict[str, Any]) -> dict[str, Any]:
+    status = {key: value for key, value in manifest.get("status", {}).items() if key not in _FIGURES}
+    conditions = [
+        {key: value for key, value in condition.items() if key != "message"}
+        for condition in status.get("conditions", [])
+    ]
+    metadata = manifest["metadata"]
+    steering = {key: metadata.get(key) for key in ("generation", "annotations", "finalizers", "deletionTimestamp")}
+    return {"metadata": steering, "spec": manifest.get("spec"), "status": {**status, "conditions": conditions}}

@@ -1,0 +1,147 @@
+"""One release from the edit of the image to the end, with everything that was seen of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from demo import manifests
+from demo.errors import DemoError, OverdueError
+from demo.kube import Kube
+from demo.manifests import MODEL_RELEASE, VIRTUAL_SERVICE, Model
+from demo.measure import Release
+from demo.records import Record
+from demo.scenes import Scene
+from demo.traffic import Traffic
+from demo.watch import Version, Watch
+from modelrelease.api.status import ReleaseStatus, parse_status
+
+_LOOK_SECONDS = 0.25
+_QUIET_SECONDS = 4.0
+"""How long clients are watched after the end, for answers that should not be there any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all releases of a model have in common: the model, ways to it, and eyes on it."""
+
+    model: Model
+    kube: Kube
+    traffic: Traffic
+    releases: Watch
+    """Of the ModelRelease."""
+    routes: Watch
+    """Of the VirtualService."""
+    original: dict[str, Any]
+    """The VirtualService as it was before the first release."""
+
+    def status(self) -> ReleaseStatus:
+        """The ModelRelease's status as last told."""
+        latest = self.releases.latest
+        return parse_status(latest.get("status") if latest else None)
+
+    def weights(self, since: float) -> list[tuple[float, int]]:
+        """(when, canary's weight in per cent) by the VirtualService: the weight at `since`, then every change."""
+        changes: list[tuple[float, int]] = []
+        for version in self.routes.versions:
+            if version.manifest is None:
+                continue
+            weight = manifests.canary_weight(version.manifest, self.model)
+            at = max(since, version.at)
+            if changes and changes[-1][0] == at:
+                changes[-1] = (at, weight)
+            else:
+                changes.append((at, weight))
+        return [change for i, change in enumerate(changes) if i == 0 or change[1] != changes[i - 1][1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """A release that came to its end."""
+
+    scene: Scene
+    release: Release
+    began_at: float
+    ended_at: float
+    records: list[Record]
+    """Requests that were due from `began_at` until some seconds after `ended_at`."""
+    weights: list[tuple[float, int]]
+    status: ReleaseStatus
+    told: list[Version] = field(repr=False)
+    """Versions of the ModelRelease."""
+    routes: list[Version] = field(repr=False)
+    """Versions of the VirtualService."""
+
+
+Show = Callable[[Scene, Release, float], None]
+"""Called several times a second while a release runs: scene, release, unix seconds of its beginning."""
+
+
+def perform(ground: Ground, scene: Scene, image: str, show: Show) -> Performance:
+    """Edit the image, wait for the end, and keep what was seen. Raises OverdueError where there is none in time."""
+    release = Release(scene.version, ground.model.canary)
+    before = ground.status()
+    began_at = time.time()
+    ground.kube.patch(MODEL_RELEASE, ground.model.name, {"spec": {"image": image}})
+    _wait_for_end(ground, scene, before, lambda: show(scene, release, began_at))
+    ended_at = time.time()
+    while time.time() < ended_at + _QUIET_SECONDS:
+        show(scene, release, began_at)
+        time.sleep(_LOOK_SECONDS)
+    return Performance(
+        scene=scene,
+        release=release,
+        began_at=began_at,
+        ended_at=ended_at,
+        records=ground.traffic.since(began_at),
+        weights=ground.weights(began_at),
+        status=ground.status(),
+        told=ground.releases.since(began_at),
+        routes=ground.routes.since(began_at),
+    )
+
+
+def _wait_for_end(ground: Ground, scene: Scene, before: ReleaseStatus, show: Callable[[], None]) -> None:
+    steer, deadline = scene.steer, time.monotonic() + scene.patience_seconds
+    while not has_ended(ground, before):
+        ground.traffic.check_alive()
+        status = ground.status()
+        if steer is not None and _is_new(status, before) and status.step >= steer.at_step:
+            ground.kube.annotate(MODEL_RELEASE, ground.model.name, **{steer.annotation: steer.value})
+            steer = None
+        if time.monotonic() > deadline:
+            raise OverdueError(
+                f"release {scene.name} has not ended within {scene.patience_seconds:.0f} s; it is {status.phase}, "
+                f"step {status.progress or status.step}, weight {status.weight}: {status.message}"
+            )
+        show()
+        time.sleep(_LOOK_SECONDS)
+
+
+def _is_new(status: ReleaseStatus, before: ReleaseStatus) -> bool:
+    return status.started_at is not None and status.started_at != before.started_at
+
+
+def has_ended(ground: Ground, before: ReleaseStatus) -> bool:
+    """True when another release than the one in `before` is over, and the status is about the object as it is."""
+    latest = ground.releases.latest
+    if latest is None:
+        raise DemoError(f"ModelRelease {ground.model.name} is gone")
+    status = parse_status(latest.get("status"))
+    return (
+        _is_new(status, before)
+        and status.phase.is_at_rest
+        and status.observed_generation == latest["metadata"]["generation"]
+    )
+
+
+def served_model(kube: Kube, model: Model, image: str, timeout_seconds: float = 120) -> dict[str, Any]:
+    """Bring up stable and its route; returns the VirtualService as the API server holds it."""
+    kube.apply(*manifests.served_model(model, image))
+    kube.wait_rolled_out(model.name, timeout_seconds)
+    virtual = kube.get(VIRTUAL_SERVICE, model.name)
+    if virtual is None:
+        raise DemoError(f"VirtualService {model.name} is not there")
+    return virtual

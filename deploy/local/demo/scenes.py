@@ -1,0 +1,109 @@
+"""The play: one release after the other, all through the same long-lived ModelRelease."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from demo.manifests import FAULTS_FOLDER
+from modelrelease.api.status import Phase
+
+RATE_PER_SECOND: Final = 50.0
+
+# A production release takes an hour or a day; a demonstration has minutes. What is scaled down, and from what:
+STRATEGY: Final[dict[str, Any]] = {
+    "steps": [{"weight": weight, "minDuration": "10s"} for weight in (1, 5, 20, 50, 100)],  # 1m
+    "bakeTime": "20s",  # 5m
+    "drainDelay": "5s",  # 30s
+    "progressDeadline": "60s",  # 10m
+}
+ANALYSIS: Final[dict[str, Any]] = {
+    "interval": "1s",  # 10s
+    "lag": "1s",  # two scrape intervals
+    "warmUp": "5s",  # 30s
+    "harmBudget": 0.02,  # 0.002
+    "errorRate": {"maxRatio": 1.1, "maxIncrease": 0.02},  # 0.001
+    "latencyP99": {"maxRatio": 3},  # 1.2
+}
+SCALED: Final = (
+    "Scaled down for minutes instead of hours: minDuration 10s (1m), bakeTime 20s (5m), drainDelay 5s (30s), "
+    "progressDeadline 60s (10m), interval 1s (10s), lag 1s, warmUp 5s (30s), harmBudget 0.02 (0.002), "
+    "errorRate.maxIncrease 0.02 (0.001), latencyP99.maxRatio 3 (1.2)."
+)
+STABLE: Final = "v1.0.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A tag of the demonstration's image: which trained model is in it and what is wrong with it."""
+
+    tag: str
+    model: str = "v1.1.0"
+    fault: str = "none"
+
+
+IMAGES: Final = (
+    Image("v1.0.0", model="v1.0.0"),
+    Image("v1.1.0"),
+    Image("v1.2.0-errors", fault="errors"),
+    Image("v1.2.0-slow", fault="slow:400"),
+    Image("v1.2.0-crash", fault="crash:12"),
+    Image("v1.2.0-never-ready", fault="never-ready"),
+)
+BREACH_FILE: Final = f"{FAULTS_FOLDER}/breach"
+BREACHING: Final = Image("v1.2.0-breach", fault=f"errors-when-file:{BREACH_FILE}")
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """An annotation that a person sets once the release has got to a step."""
+
+    annotation: str
+    value: str
+    at_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A release and how it should end."""
+
+    name: str
+    title: str
+    version: str
+    expected: Phase
+    patience_seconds: float
+    steer: Steer | None = None
+    is_full_course: bool = False
+    """Every step is served, and not one request is lost."""
+    is_bad_from_birth: bool = False
+    """Bad without failing: a breach begins with the first answer."""
+    gets_traffic: bool = True
+
+    @property
+    def ends_with_new_version(self) -> bool:
+        return self.expected is Phase.SUCCEEDED
+
+
+SCENES: Final = (
+    Scene(
+        "healthy", "v1.1.0 is good: 1, 5, 20, 50, 100 %, then promoted", "v1.1.0", Phase.SUCCEEDED, 480,
+        is_full_course=True,
+    ),
+    Scene("errors", "v1.2.0-errors answers 500 to everything", "v1.2.0-errors", Phase.ROLLED_BACK, 150),
+    Scene(
+        "slow", "v1.2.0-slow takes 400 ms longer", "v1.2.0-slow", Phase.ROLLED_BACK, 180, is_bad_from_birth=True
+    ),
+    Scene("crash", "v1.2.0-crash dies 12 s after it became ready", "v1.2.0-crash", Phase.ROLLED_BACK, 240),
+    Scene(
+        "never-ready", "v1.2.0-never-ready never wants traffic", "v1.2.0-never-ready", Phase.FAILED, 120,
+        gets_traffic=False,
+    ),
+    Scene(
+        "promote", "back to v1.0.0, promoted in full by annotation", "v1.0.0", Phase.SUCCEEDED, 240,
+        steer=Steer("promote", "full", at_step=1),
+    ),
+    Scene(
+        "abort", "v1.1.0 once more, aborted by annotation", "v1.1.0", Phase.ROLLED_BACK, 180,
+        steer=Steer("abort", "seen enough", at_step=2),
+    ),
+)
