@@ -32,9 +32,7 @@ class Writes:
         return self.by_kind.total() - self.refreshes
 
 
-def writes(
-    audit_log: Path, user: str, since: float, until: float, told: Sequence[Version], namespace: str
-) -> Writes:
+def writes(audit_log: Path, user: str, since: float, until: float, told: Sequence[Version], namespace: str) -> Writes:
     """Count requests received in [since, until] for objects of the namespace.
 
     The log holds no contents. Which writes of a status were refreshes is read from `told`, the versions of the

@@ -81,7 +81,8 @@ def summarise(performance: Performance, original: dict[str, Any], api_writes: in
         breach=_breach(performance),
         served_after_rollback=_served_after_rollback(performance),
         final_share_percent=100 * final[1].requests / len(tail) if tail else None,
-        is_route_untouched={_text(outside_the_split(route)) for route in routes} <= {_text(outside_the_split(original))},
+        is_route_untouched={_text(outside_the_split(route)) for route in routes}
+        <= {_text(outside_the_split(original))},
         is_route_restored=not routes or _text(routes[-1]["spec"]) == _text(original["spec"]),
         api_writes=api_writes,
     )

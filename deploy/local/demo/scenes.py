@@ -86,24 +86,38 @@ class Scene:
 
 SCENES: Final = (
     Scene(
-        "healthy", "v1.1.0 is good: 1, 5, 20, 50, 100 %, then promoted", "v1.1.0", Phase.SUCCEEDED, 480,
+        "healthy",
+        "v1.1.0 is good: 1, 5, 20, 50, 100 %, then promoted",
+        "v1.1.0",
+        Phase.SUCCEEDED,
+        480,
         is_full_course=True,
     ),
     Scene("errors", "v1.2.0-errors answers 500 to everything", "v1.2.0-errors", Phase.ROLLED_BACK, 150),
-    Scene(
-        "slow", "v1.2.0-slow takes 400 ms longer", "v1.2.0-slow", Phase.ROLLED_BACK, 180, is_bad_from_birth=True
-    ),
+    Scene("slow", "v1.2.0-slow takes 400 ms longer", "v1.2.0-slow", Phase.ROLLED_BACK, 180, is_bad_from_birth=True),
     Scene("crash", "v1.2.0-crash dies 12 s after it became ready", "v1.2.0-crash", Phase.ROLLED_BACK, 240),
     Scene(
-        "never-ready", "v1.2.0-never-ready never wants traffic", "v1.2.0-never-ready", Phase.FAILED, 120,
+        "never-ready",
+        "v1.2.0-never-ready never wants traffic",
+        "v1.2.0-never-ready",
+        Phase.FAILED,
+        120,
         gets_traffic=False,
     ),
     Scene(
-        "promote", "back to v1.0.0, promoted in full by annotation", "v1.0.0", Phase.SUCCEEDED, 240,
+        "promote",
+        "back to v1.0.0, promoted in full by annotation",
+        "v1.0.0",
+        Phase.SUCCEEDED,
+        240,
         steer=Steer("promote", "full", at_step=1),
     ),
     Scene(
-        "abort", "v1.1.0 once more, aborted by annotation", "v1.1.0", Phase.ROLLED_BACK, 180,
+        "abort",
+        "v1.1.0 once more, aborted by annotation",
+        "v1.1.0",
+        Phase.ROLLED_BACK,
+        180,
         steer=Steer("abort", "seen enough", at_step=2),
     ),
 )

@@ -192,7 +192,9 @@ def _evidence(metrics: list[MetricStatus]) -> RenderableType:
 
 
 def _bar(share: float, style: str) -> ProgressBar:
-    return ProgressBar(total=1.0, completed=min(1.0, share), width=24, complete_style=style, finished_style=f"bold {style}")
+    return ProgressBar(
+        total=1.0, completed=min(1.0, share), width=24, complete_style=style, finished_style=f"bold {style}"
+    )
 
 
 def sparkline(shares: list[float]) -> str:

@@ -23,7 +23,9 @@ class Access:
 
     def kubectl(self, *words: str | Path, stdin: str | None = None, timeout_seconds: float = 60) -> str:
         """Run kubectl as administrator; its standard output."""
-        return run([self.kubectl_binary, "--kubeconfig", self.admin, *words], stdin=stdin, timeout_seconds=timeout_seconds)
+        return run(
+            [self.kubectl_binary, "--kubeconfig", self.admin, *words], stdin=stdin, timeout_seconds=timeout_seconds
+        )
 
     def apply(self, manifests: str, timeout_seconds: float = 120) -> None:
         """Server-side apply; takes over fields from whoever changed them."""

@@ -28,14 +28,29 @@ def run(
     try:
         if log is None:
             done = subprocess.run(
-                words, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout_seconds, check=False, **feed  # type: ignore[call-overload]
+                words,
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=timeout_seconds,
+                check=False,
+                **feed,  # type: ignore[call-overload]
             )
             said = done.stderr.strip() or done.stdout.strip()
         else:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("w", encoding="utf-8") as stream:
                 done = subprocess.run(
-                    words, cwd=folder, env=environment, stdout=stream, stderr=stream, text=True, timeout=timeout_seconds, check=False, **feed  # type: ignore[call-overload]
+                    words,
+                    cwd=folder,
+                    env=environment,
+                    stdout=stream,
+                    stderr=stream,
+                    text=True,
+                    timeout=timeout_seconds,
+                    check=False,
+                    **feed,  # type: ignore[call-overload]
                 )
             said = tail(log)
     except FileNotFoundError as error:

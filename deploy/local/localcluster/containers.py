@@ -35,7 +35,9 @@ class Containers:
     def images(self) -> dict[str, str]:
         """Name to digest, for names as people write them; the ids that containerd keeps beside them are left out."""
         rows = [row.split() for row in self._ctr("images", "list").splitlines()[1:]]
-        return {row[0]: row[2] for row in rows if len(row) > 2 and not row[0].startswith("sha256:") and "@" not in row[0]}
+        return {
+            row[0]: row[2] for row in rows if len(row) > 2 and not row[0].startswith("sha256:") and "@" not in row[0]
+        }
 
     def import_image(self, archive: Path) -> None:
         """Load a docker or OCI archive. Each image in it also gets its name with the digest, as if it had been pulled
@@ -72,11 +74,19 @@ class Containers:
 
     def _remove(self, container: str) -> None:
         """Kill, then delete; each step may find that there is nothing to do any more."""
-        for words in (("tasks", "kill", "--all", "--signal", "SIGKILL"), ("tasks", "delete", "--force"), ("containers", "delete")):
+        for words in (
+            ("tasks", "kill", "--all", "--signal", "SIGKILL"),
+            ("tasks", "delete", "--force"),
+            ("containers", "delete"),
+        ):
             try:
                 self._ctr(*words, container, timeout_seconds=20)
             except CommandFailed as error:
-                if "not found" not in str(error) and "no running task" not in str(error) and "already finished" not in str(error):
+                if (
+                    "not found" not in str(error)
+                    and "no running task" not in str(error)
+                    and "already finished" not in str(error)
+                ):
                     raise
 
     def _forget_addresses(self) -> None:

@@ -55,7 +55,14 @@ class _Running:
 class ControlPlane:
     """Started by `start` or by entering it as a context; reads like a cluster afterwards."""
 
-    def __init__(self, options: Options | None = None, *, controller_manager: bool = False, manifests: Sequence[Path] = (), cache: Cache | None = None) -> None:
+    def __init__(
+        self,
+        options: Options | None = None,
+        *,
+        controller_manager: bool = False,
+        manifests: Sequence[Path] = (),
+        cache: Cache | None = None,
+    ) -> None:
         self._options = options or Options(controller_manager, tuple(manifests))
         self._cache = cache or Cache.from_environment()
         self._running: _Running | None = None
@@ -63,7 +70,9 @@ class ControlPlane:
     def __enter__(self) -> ControlPlane:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     @property
@@ -210,5 +219,3 @@ def _dismiss(warden: subprocess.Popen[str]) -> None:
 
 def _free_name(folder: Path, kind: str) -> Path:
     return folder / f"{kind}-{sum(1 for _ in folder.glob(f'{kind}-*'))}.kubeconfig"
-
-

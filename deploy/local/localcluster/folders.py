@@ -120,6 +120,10 @@ class Data:
         return self.root / "prometheus"
 
     @property
+    def pod_targets(self) -> Path:
+        return self.root / "pod-targets.json"
+
+    @property
     def images(self) -> Path:
         return self.root / "images"
 

@@ -39,7 +39,9 @@ def _render(server: str, ca: Path, user: dict[str, str]) -> str:
         {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": name, "cluster": {"server": server, "certificate-authority-data": _inline(ca.read_bytes())}}],
+            "clusters": [
+                {"name": name, "cluster": {"server": server, "certificate-authority-data": _inline(ca.read_bytes())}}
+            ],
             "users": [{"name": name, "user": user}],
             "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
             "current-context": name,

@@ -56,7 +56,15 @@ def etcd(binary: str, client: Listen, peer: Listen, folder: Path) -> Part:
 def api_server(binary: Path, settings: ApiServer) -> Part:
     """RBAC and node authorization, TLS, audit of writes, and the admission plugins that a production cluster has."""
     authority = settings.authority
-    hosts = (settings.listen.address, LOOPBACK, API_CLUSTER_IP, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+    hosts = (
+        settings.listen.address,
+        LOOPBACK,
+        API_CLUSTER_IP,
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+    )
     serving = authority.issue("kube-apiserver", Identity("kube-apiserver", (), hosts))
     proxy_client = authority.issue("front-proxy-client", Identity("front-proxy-client"))
     tokens = authority.signing_key("service-accounts")
@@ -94,11 +102,21 @@ def api_server(binary: Path, settings: ApiServer) -> Part:
         *(_kubelet_access(authority) if settings.kubelet else ()),
     )
     ready = answers(settings.listen, "/readyz", authority=authority.pair.certificate)
-    return Part("kube-apiserver", argv, ready, (settings.listen,), files={policy: settings.audit_policy}, ready_seconds=60, stop_seconds=20)
+    return Part(
+        "kube-apiserver",
+        argv,
+        ready,
+        (settings.listen,),
+        files={policy: settings.audit_policy},
+        ready_seconds=60,
+        stop_seconds=20,
+    )
 
 
 def _kubelet_access(authority: Authority) -> tuple[str, ...]:
-    client = authority.issue("kube-apiserver-kubelet-client", Identity("kube-apiserver-kubelet-client", ("system:masters",)))
+    client = authority.issue(
+        "kube-apiserver-kubelet-client", Identity("kube-apiserver-kubelet-client", ("system:masters",))
+    )
     return (
         f"--kubelet-client-certificate={client.certificate}",
         f"--kubelet-client-key={client.key}",

@@ -34,7 +34,9 @@ def _acquire(descriptor: int, path: Path, timeout_seconds: float) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise LocalClusterError(f"another localcluster command has held {path} for {timeout_seconds:.0f} s") from None
+                raise LocalClusterError(
+                    f"another localcluster command has held {path} for {timeout_seconds:.0f} s"
+                ) from None
             time.sleep(0.2)
         else:
             return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import yaml
 
-from localcluster.folders import Data
+from localcluster.folders import PACKAGE, Data
 from localcluster.part import Part, answers
+from localcluster.pki import Authority, Identity
 from localcluster.ports import ENVOY_ADMIN, GATEWAY, ISTIOD_GRPC, ISTIOD_HTTP, ISTIOD_MONITORING, PROMETHEUS, Listen
 
 ISTIO_NAMESPACE = "istio-system"
@@ -53,15 +55,40 @@ def istiod(binary: Path, kubeconfig: Path, data: Data) -> Part:
         "PILOT_ENABLE_GATEWAY_API": "false",
     }
     listens = (ISTIOD_GRPC, ISTIOD_HTTP, ISTIOD_MONITORING)
-    return Part("istiod", argv, answers(ISTIOD_HTTP, "/ready"), listens, environment, {mesh: yaml.safe_dump(settings)}, ready_seconds=90)
+    return Part(
+        "istiod",
+        argv,
+        answers(ISTIOD_HTTP, "/ready"),
+        listens,
+        environment,
+        {mesh: yaml.safe_dump(settings)},
+        ready_seconds=90,
+    )
 
 
 def gateway(binary: Path, data: Data) -> Part:
     """Envoy as Istio's ingress gateway, on the host: pods' addresses are routed to from here."""
     config = data.config / "envoy.yaml"
-    argv = (str(binary), "-c", str(config), "--concurrency", "2", "--log-level", "warning", "--use-dynamic-base-id", "--drain-time-s", "1")
+    argv = (
+        str(binary),
+        "-c",
+        str(config),
+        "--concurrency",
+        "2",
+        "--log-level",
+        "warning",
+        "--use-dynamic-base-id",
+        "--drain-time-s",
+        "1",
+    )
     listens = (ENVOY_ADMIN, GATEWAY)
-    return Part("gateway", argv, answers(ENVOY_ADMIN, "/ready"), listens, files={config: yaml.safe_dump(envoy_bootstrap(), sort_keys=False)})
+    return Part(
+        "gateway",
+        argv,
+        answers(ENVOY_ADMIN, "/ready"),
+        listens,
+        files={config: yaml.safe_dump(envoy_bootstrap(), sort_keys=False)},
+    )
 
 
 def envoy_bootstrap() -> dict[str, object]:
@@ -83,10 +110,16 @@ def envoy_bootstrap() -> dict[str, object]:
         "stats_flush_interval": "1s",
         "stats_config": {
             "use_all_default_tags": True,
-            "stats_tags": [{"tag_name": "cluster_name", "regex": r"^cluster\.((.+?(\..+?\.svc\.cluster\.local)?);?\.)"}],
+            "stats_tags": [
+                {"tag_name": "cluster_name", "regex": r"^cluster\.((.+?(\..+?\.svc\.cluster\.local)?);?\.)"}
+            ],
         },
         "dynamic_resources": {
-            "ads_config": {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}]},
+            "ads_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            },
             "cds_config": {"ads": {}, "resource_api_version": "V3"},
             "lds_config": {"ads": {}, "resource_api_version": "V3"},
         },
@@ -115,7 +148,23 @@ def _address(listen: Listen) -> dict[str, object]:
     return {"socket_address": {"address": listen.address, "port_value": listen.port}}
 
 
-def prometheus(binary: str, kubeconfig: Path, data: Data) -> Part:
+def pod_targets(server: str, authority: Authority, data: Data) -> Part:
+    """Discovery of pods for Prometheus; ready when it has written its first list."""
+    pair = authority.issue("prometheus", Identity("prometheus"))
+    argv = (
+        sys.executable,
+        "-m",
+        "localcluster.pod_targets",
+        f"--server={server}",
+        f"--authority={authority.pair.certificate}",
+        f"--certificate={pair.certificate}",
+        f"--key={pair.key}",
+        f"--output={data.pod_targets}",
+    )
+    return Part("pod-targets", argv, data.pod_targets.exists, environment={"PYTHONPATH": str(PACKAGE.parent)})
+
+
+def prometheus(binary: str, data: Data) -> Part:
     """Prometheus on the node's address, so that pods reach it too."""
     config = data.config / "prometheus.yaml"
     argv = (
@@ -128,16 +177,18 @@ def prometheus(binary: str, kubeconfig: Path, data: Data) -> Part:
         "--web.enable-lifecycle",
         "--log.level=warn",
     )
-    text = yaml.safe_dump(prometheus_settings(kubeconfig, data.config / "rules"), sort_keys=False)
-    return Part("prometheus", argv, answers(PROMETHEUS, "/-/ready"), (PROMETHEUS,), files={config: text}, stop_seconds=20)
+    text = yaml.safe_dump(prometheus_settings(data.pod_targets, data.config / "rules"), sort_keys=False)
+    return Part(
+        "prometheus", argv, answers(PROMETHEUS, "/-/ready"), (PROMETHEUS,), files={config: text}, stop_seconds=20
+    )
 
 
-def prometheus_settings(kubeconfig: Path, rules: Path) -> dict[str, object]:
+def prometheus_settings(targets: Path, rules: Path) -> dict[str, object]:
     """Scrape the gateway each second, and every pod that asks for it by the usual annotations."""
     return {
         "global": {"scrape_interval": "5s", "scrape_timeout": "4s", "evaluation_interval": "5s"},
         "rule_files": [str(rules / "*.yaml")],
-        "scrape_configs": [_gateway_job(), _pods_job(kubeconfig)],
+        "scrape_configs": [_gateway_job(), _pods_job(targets)],
     }
 
 
@@ -165,8 +216,18 @@ def _gateway_job() -> dict[str, object]:
             to("destination_service", "$1"),
             to("destination_service_name", "$2"),
             to("destination_service_namespace", "$3"),
-            {"source_labels": ["envoy_response_code"], "regex": "(.+)", "target_label": "response_code", "replacement": "$1"},
-            {"source_labels": [name], "regex": "envoy_cluster_upstream_rq", "target_label": name, "replacement": "istio_requests_total"},
+            {
+                "source_labels": ["envoy_response_code"],
+                "regex": "(.+)",
+                "target_label": "response_code",
+                "replacement": "$1",
+            },
+            {
+                "source_labels": [name],
+                "regex": "envoy_cluster_upstream_rq",
+                "target_label": name,
+                "replacement": "istio_requests_total",
+            },
             {
                 "source_labels": [name],
                 "regex": "envoy_cluster_upstream_rq_time_(bucket|sum|count)",
@@ -182,7 +243,7 @@ def _gateway_job() -> dict[str, object]:
     }
 
 
-def _pods_job(kubeconfig: Path) -> dict[str, object]:
+def _pods_job(targets: Path) -> dict[str, object]:
     def meta(name: str) -> str:
         return f"__meta_kubernetes_pod_{name}"
 
@@ -190,14 +251,22 @@ def _pods_job(kubeconfig: Path) -> dict[str, object]:
         "job_name": "kubernetes-pods",
         "scrape_interval": "2s",
         "scrape_timeout": "1900ms",
-        "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(kubeconfig)}],
+        "file_sd_configs": [{"files": [str(targets)]}],
         "relabel_configs": [
             {"source_labels": [meta("annotation_prometheus_io_scrape")], "regex": "true", "action": "keep"},
             {"source_labels": [meta("phase")], "regex": "Pending|Succeeded|Failed", "action": "drop"},
             # Init containers have a target of their own with the same address: one scrape per pod is enough.
             {"source_labels": [meta("container_init")], "regex": "true", "action": "drop"},
-            {"source_labels": [meta("annotation_prometheus_io_scheme")], "regex": "(https?)", "target_label": "__scheme__"},
-            {"source_labels": [meta("annotation_prometheus_io_path")], "regex": "(.+)", "target_label": "__metrics_path__"},
+            {
+                "source_labels": [meta("annotation_prometheus_io_scheme")],
+                "regex": "(https?)",
+                "target_label": "__scheme__",
+            },
+            {
+                "source_labels": [meta("annotation_prometheus_io_path")],
+                "regex": "(.+)",
+                "target_label": "__metrics_path__",
+            },
             {
                 "source_labels": [meta("ip"), meta("annotation_prometheus_io_port")],
                 "regex": r"(.+);(\d+)",

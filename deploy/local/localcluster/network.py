@@ -36,7 +36,9 @@ def ensure(remembered: Path) -> None:
     run([_ip(), "address", "replace", f"{NODE_ADDRESS}/32", "dev", INTERFACE])
     run([_ip(), "link", "set", INTERFACE, "up"])
     if not remembered.exists():
-        remembered.write_text(json.dumps({"ip_forward": _FORWARDING.read_text(encoding="ascii").strip()}), encoding="utf-8")
+        remembered.write_text(
+            json.dumps({"ip_forward": _FORWARDING.read_text(encoding="ascii").strip()}), encoding="utf-8"
+        )
     _FORWARDING.write_text("1\n", encoding="ascii")
     for rule in _rules():
         if not _present(rule):
@@ -54,7 +56,9 @@ def remove(remembered: Path, kube_proxy: Path | None) -> None:
     if _exists():
         run([_ip(), "link", "delete", INTERFACE])
     if remembered.exists():
-        _FORWARDING.write_text(json.loads(remembered.read_text(encoding="utf-8"))["ip_forward"] + "\n", encoding="ascii")
+        _FORWARDING.write_text(
+            json.loads(remembered.read_text(encoding="utf-8"))["ip_forward"] + "\n", encoding="ascii"
+        )
         remembered.unlink()
 
 

@@ -13,7 +13,15 @@ from localcluster.build.rootfs import PAUSE_IMAGE
 from localcluster.folders import Data
 from localcluster.part import Part, accepts, answers
 from localcluster.pki import Authority, Identity
-from localcluster.ports import DNS_CLUSTER_IP, KUBELET, KUBELET_HEALTH, NODE_ADDRESS, POD_CIDR, PROXY_HEALTH, PROXY_METRICS
+from localcluster.ports import (
+    DNS_CLUSTER_IP,
+    KUBELET,
+    KUBELET_HEALTH,
+    NODE_ADDRESS,
+    POD_CIDR,
+    PROXY_HEALTH,
+    PROXY_METRICS,
+)
 
 NODE_NAME = "local"
 NODE_IDENTITY = Identity(f"system:node:{NODE_NAME}", ("system:nodes",), (NODE_ADDRESS, NODE_NAME))
@@ -117,7 +125,11 @@ def kubelet(client: Client, data: Data, authority: Authority, *, dns: bool) -> P
         "readOnlyPort": 0,
         "tlsCertFile": str(serving.certificate),
         "tlsPrivateKeyFile": str(serving.key),
-        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}, "x509": {"clientCAFile": str(authority.pair.certificate)}},
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": str(authority.pair.certificate)},
+        },
         "authorization": {"mode": "Webhook"},
         "containerRuntimeEndpoint": f"unix://{data.containerd_socket}",
         "podLogsDir": str(data.pod_logs),
@@ -132,7 +144,12 @@ def kubelet(client: Client, data: Data, authority: Authority, *, dns: bool) -> P
         "maxPods": 110,
         # No garbage collection of images: nothing could pull them again.
         "imageGCHighThresholdPercent": 100,
-        "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%", "memory.available": "100Mi"},
+        "evictionHard": {
+            "nodefs.available": "0%",
+            "nodefs.inodesFree": "0%",
+            "imagefs.available": "0%",
+            "memory.available": "100Mi",
+        },
         "shutdownGracePeriod": "0s",
         "clusterDomain": "cluster.local",
         **({"clusterDNS": [DNS_CLUSTER_IP]} if dns else {}),
@@ -146,7 +163,13 @@ def kubelet(client: Client, data: Data, authority: Authority, *, dns: bool) -> P
         f"--node-ip={NODE_ADDRESS}",
         "--v=0",
     )
-    return Part("kubelet", argv, answers(KUBELET_HEALTH, "/healthz"), (KUBELET, KUBELET_HEALTH), files={config: yaml.safe_dump(settings)})
+    return Part(
+        "kubelet",
+        argv,
+        answers(KUBELET_HEALTH, "/healthz"),
+        (KUBELET, KUBELET_HEALTH),
+        files={config: yaml.safe_dump(settings)},
+    )
 
 
 def kube_proxy(client: Client, data: Data) -> Part:
@@ -167,4 +190,10 @@ def kube_proxy(client: Client, data: Data) -> Part:
         "iptables": {"localhostNodePorts": False, "minSyncPeriod": "100ms", "syncPeriod": "5m"},
     }
     argv = (str(client.binary), f"--config={config}", "--v=0")
-    return Part("kube-proxy", argv, answers(PROXY_HEALTH, "/healthz"), (PROXY_HEALTH, PROXY_METRICS), files={config: yaml.safe_dump(settings)})
+    return Part(
+        "kube-proxy",
+        argv,
+        answers(PROXY_HEALTH, "/healthz"),
+        (PROXY_HEALTH, PROXY_METRICS),
+        files={config: yaml.safe_dump(settings)},
+    )

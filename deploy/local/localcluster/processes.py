@@ -63,7 +63,7 @@ def is_ours(record: Record) -> bool:
     """True while the recorded process lives and is the very one that was started."""
     if record.boot != boot_id() or started_at(record.pid) != record.started:
         return False
-    return _program_of(record.pid) in {record.program, "sh"}  # "sh": between its record and its exec
+    return _program_of(record.pid) in {record.program, "sh", ""}  # the last two: just before and during its exec
 
 
 def read_record(path: Path) -> Record | None:
@@ -93,7 +93,11 @@ def start(record_path: Path, argv: Sequence[str], environment: Mapping[str, str]
     """
     record_path.unlink(missing_ok=True)
     rest = json.dumps({"boot": boot_id(), "program": argv[0], "digest": digest})[1:-1]
-    basics = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "HOME": str(Path.home()), "LANG": "C.UTF-8"}
+    basics = {
+        "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+        "HOME": str(Path.home()),
+        "LANG": "C.UTF-8",
+    }
     run(
         ["setsid", "--fork", "sh", "-c", _RECORD_THEN_EXEC, record_path, rest, *argv],
         environment={**basics, **environment, "LOCALCLUSTER_LOG": str(log)},

@@ -28,7 +28,9 @@ class Report(Protocol):
 
 class _LineContext(Protocol):
     def __enter__(self) -> Line: ...
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> bool | None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> bool | None: ...
 
 
 class Silent:
@@ -106,6 +108,11 @@ def reporting(console: Console) -> Iterator[Report]:
     if not console.is_terminal:
         yield Plain(console)
         return
-    columns = (SpinnerColumn(finished_text="·"), TextColumn("{task.description:<24}"), TextColumn("{task.fields[state]:<12}"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(finished_text="·"),
+        TextColumn("{task.description:<24}"),
+        TextColumn("{task.fields[state]:<12}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         yield Live(progress)
