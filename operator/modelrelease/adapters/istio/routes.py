@@ -73,6 +73,12 @@ def restored(manifest: Manifest, reference: RouteReference) -> Manifest:
     return changed
 
 
+def stable_subset(manifest: Manifest, reference: RouteReference) -> str | None:
+    """The subset of stable's destination, where it has one."""
+    subset = (_read_split(manifest, reference).stable.get("destination") or {}).get("subset")
+    return str(subset) if subset else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Split:
     """The destinations of one route, told apart. The entries are those of the manifest, not copies."""

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from modelrelease.adapters.istio.routes import read_route, restored, with_weight
+from collections.abc import Mapping
+from typing import Any, cast
+
+from modelrelease.adapters.istio.hosts import same_host, spelled_like
+from modelrelease.adapters.istio.routes import read_route, restored, stable_subset, with_weight
+from modelrelease.adapters.istio.rules import canary_destination_rule
 from modelrelease.errors import Terminal
 from modelrelease.ports import Cluster, Kind, Manifest
+from modelrelease.rollout.labels import canary_name
 from modelrelease.rollout.seen import RouteReference, RouteSeen
 
 
@@ -23,7 +29,7 @@ class IstioTraffic:
         manifest = await self._cluster.get(Kind.VIRTUAL_SERVICE, namespace, reference.virtual_service)
         if manifest is None:
             raise Terminal(
-                "RouteMissing",
+                "VirtualServiceMissing",
                 f"VirtualService {namespace}/{reference.virtual_service} does not exist; create it, name another in "
                 "spec.traffic.virtualService, or have it created by giving spec.traffic.hosts.",
             )
@@ -40,6 +46,37 @@ class IstioTraffic:
 
     async def restore(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> RouteSeen:  # noqa: ARG002
         return await self._store(reference, seen, restored(seen.manifest, reference))
+
+    async def policy_missing(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> bool:
+        return await self._missing_rule(namespace, reference, seen, {}) is not None
+
+    async def copy_policy(
+        self, namespace: str, reference: RouteReference, seen: RouteSeen, owner: Manifest, labels: Mapping[str, str]
+    ) -> None:
+        rule = await self._missing_rule(namespace, reference, seen, labels)
+        if rule is not None:
+            cast(dict[str, Any], rule)["metadata"]["ownerReferences"] = [owner]
+            await self._cluster.create(Kind.DESTINATION_RULE, rule)
+
+    async def _missing_rule(
+        self, namespace: str, reference: RouteReference, seen: RouteSeen, labels: Mapping[str, str]
+    ) -> Manifest | None:
+        """The DestinationRule that the canary's host needs and does not have, from the first rule of stable's host."""
+        found: Manifest | None = None
+        for rule in await self._cluster.list(Kind.DESTINATION_RULE, namespace):
+            body = cast(dict[str, Any], rule)
+            host = str((body.get("spec") or {}).get("host", ""))
+            if same_host(host, reference.canary_host, namespace):
+                return None
+            if found is None and same_host(host, reference.stable_host, namespace):
+                found = canary_destination_rule(
+                    rule,
+                    name=canary_name(body["metadata"]["name"]),
+                    canary_host=spelled_like(reference.canary_host, host),
+                    subset=stable_subset(seen.manifest, reference),
+                    labels=dict(labels),
+                )
+        return found
 
     async def _store(self, reference: RouteReference, seen: RouteSeen, wanted: Manifest) -> RouteSeen:
         if wanted == seen.manifest:
