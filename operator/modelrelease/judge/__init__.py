@@ -4,17 +4,10 @@ Pure statistics, usable without the operator: no input or output, no clock, no r
 in. ``begin`` a release, ``enter_step`` for each weight, ``observe`` each window of requests, and ``assess``.
 """
 
+from modelrelease.judge.assessment import Assessment, MetricAssessment, assess
 from modelrelease.judge.counters import LOOKBACK_SCRAPES, Series, windows
 from modelrelease.judge.planner import seconds_to_gate
-from modelrelease.judge.process import (
-    Assessment,
-    MetricAssessment,
-    assess,
-    begin,
-    enter_step,
-    observe,
-    skip_to,
-)
+from modelrelease.judge.process import begin, enter_step, observe, observe_many, skip_to
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import ErrorTolerance, LatencyTolerance, Settings
 from modelrelease.judge.state import Blame, State
@@ -35,6 +28,7 @@ __all__ = [
     "begin",
     "enter_step",
     "observe",
+    "observe_many",
     "seconds_to_gate",
     "skip_to",
     "windows",

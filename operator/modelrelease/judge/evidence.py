@@ -181,21 +181,46 @@ def alternatives(limit: float | Array) -> Array:
     return np.minimum(EFFECTS * limit, np.add(1, limit) / 2)
 
 
-def rollback_log_factors(counts: Counts, margin: Margin, dispersion: float, stable_rate: float) -> Array:
-    """One log factor per effect; zeros where an arm has no requests or nothing worse than tolerated exists."""
-    limit = margin.limit(stable_rate)
-    if counts.canary == 0 or counts.stable == 0 or limit >= 1:
-        return np.zeros(EFFECTS.shape)
-    bets = place(alternatives(limit), stable_rate, margin, counts.canary / counts.stable)
-    return log_factors(counts.canary_bad, counts.canary, counts.stable_bad, counts.stable, bets) / dispersion
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """What is compared: one entry per metric and release in each array, shape (n,).
+
+    canary_bad, canary, stable_bad, stable: requests of the window.
+    ratio, increase: the margin; gate_increase: the increase that the next weight tolerates.
+    dispersion: φ. stable_rate: as estimated from the past.
+    """
+
+    canary_bad: Array
+    canary: Array
+    stable_bad: Array
+    stable: Array
+    ratio: Array
+    increase: Array
+    gate_increase: Array
+    dispersion: Array
+    stable_rate: Array
 
 
-def gate_log_factors(counts: Counts, margin: Margin, dispersion: float, stable_rate: float) -> Array:
-    """One log factor per gate bet, all betting that the canary equals stable."""
-    if counts.canary == 0 or counts.stable == 0 or margin.limit(stable_rate) >= 1:
-        return np.zeros(GATE_STAKES.shape)
-    bets = place(stable_rate, stable_rate, margin, counts.canary / counts.stable, GATE_STAKES)
-    return log_factors(counts.canary_bad, counts.canary, counts.stable_bad, counts.stable, bets) / dispersion
+def compare(these: Comparisons) -> tuple[Array, Array]:
+    """Log factors for rollback, shape (n, effects), and for promotion, shape (n, gate bets).
+
+    Zero where an arm has no requests (nothing to compare), or where the margin reaches 1 (nothing is worse).
+    """
+    canary, stable, rate = (x[:, np.newaxis] for x in (these.canary, these.stable, these.stable_rate))
+    both = (canary > 0) & (stable > 0)
+    traffic_ratio = np.where(both, canary / np.maximum(stable, 1), 1.0)
+    ratio = these.ratio[:, np.newaxis]
+    increases = np.stack((these.increase, these.gate_increase), axis=-1)[:, _COLUMN_MARGIN]
+    limits = ratio * rate + increases
+    rates = np.concatenate((alternatives(limits[:, :1]), np.broadcast_to(rate, (len(rate), len(GATE_STAKES)))), axis=1)
+    bets = place(rates, rate, Margin(ratio, increases), traffic_ratio, _COLUMN_PARTS)
+    grown = log_factors(these.canary_bad[:, np.newaxis], canary, these.stable_bad[:, np.newaxis], stable, bets)
+    grown = np.where(both & (limits < 1), grown, 0.0) / these.dispersion[:, np.newaxis]
+    return grown[:, : len(EFFECTS)], grown[:, len(EFFECTS) :]
+
+
+_COLUMN_MARGIN = np.repeat((0, 1), (len(EFFECTS), len(GATE_STAKES)))
+_COLUMN_PARTS: Array = np.concatenate((np.ones(len(EFFECTS)), GATE_STAKES))
 
 
 def gate_log_evidence(logs: Array) -> Array:

@@ -47,7 +47,7 @@ class Mixture:
         return float(log_evidence(np.array(self.logs), np.array(self.restarts)))
 
 
-def restart(logs: Array, restarts: NDArray[np.int64], stale_log: float) -> tuple[Array, NDArray[np.int64]]:
+def restart(logs: Array, restarts: NDArray[np.int64], stale_log: float = STALE_LOG) -> tuple[Array, NDArray[np.int64]]:
     """``Mixture.restarted`` for arrays whose last axis is the effects."""
     fresh = np.log(_stake(restarts + 1))
     due = logs < fresh - stale_log

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_ndtr, ndtr
 
+from modelrelease.judge.assessment import BAKE_SHARE, CEILING_SHARE
 from modelrelease.judge.evidence import EFFECTS, GATE_STAKES, GATE_WEIGHTS, Array, Bets, Margin, place
 from modelrelease.judge.mixture import START_SHARE
-from modelrelease.judge.process import BAKE_SHARE, CEILING_SHARE, Plan, plan_of, stable_rate
+from modelrelease.judge.process import Plan, plan_of, stable_rate
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.state import MetricState, State
 
@@ -128,7 +129,7 @@ def seconds_to_gate(state: State, settings: Settings, *, canary_rps: float, stab
 
 def _requests_left(metric: MetricState, settings: Settings, plan: Plan, traffic_ratio: float) -> float:
     rate = stable_rate(metric, plan.typical_rate)
-    bets = place(rate, rate, plan.gate_margin, traffic_ratio, GATE_STAKES)
+    bets = place(rate, rate, Margin(plan.ratio, plan.gate_increase), traffic_ratio, GATE_STAKES)
     mean, _ = walk(Rates(rate, rate, traffic_ratio), metric.dispersion, bets)
     missing = -math.log(settings.missed_regression_probability) - np.log(GATE_WEIGHTS) - np.array(metric.gate)
     if np.any(missing <= 0):

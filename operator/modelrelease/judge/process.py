@@ -14,30 +14,27 @@ from typing import Literal
 
 import numpy as np
 
+from modelrelease.judge.assessment import verdict
 from modelrelease.judge.dispersion import dispersion
 from modelrelease.judge.evidence import (
     GATE_STAKES,
+    Comparisons,
     Counts,
     Margin,
     alternatives,
-    gate_log_evidence,
-    gate_log_factors,
+    compare,
     log_factors_alone,
-    log_sum_exp,
-    rollback_log_factors,
     smoothed_rate,
 )
-from modelrelease.judge.latency import MIN_REQUESTS, TARGET_EXCEEDANCE, Histogram, choose_threshold, quantile_ms
-from modelrelease.judge.mixture import Mixture
+from modelrelease.judge.latency import MIN_REQUESTS, TARGET_EXCEEDANCE, Histogram, choose_threshold
+from modelrelease.judge.mixture import Mixture, restart
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import Settings
-from modelrelease.judge.state import Blame, MetricState, State
+from modelrelease.judge.state import MetricState, State
 
-BAKE_SHARE = 0.1
-"""The bake's part of the false-rollback probability. At 100 % requests are plentiful: it needs little."""
+MetricName = Literal["errors", "latency"]
 
-CEILING_SHARE = 0.1
-"""The absolute ceilings' part, where there are any."""
+METRICS: tuple[MetricName, ...] = ("errors", "latency")
 
 UNRESOLVED_LATENCY_SHARE = 0.1
 """What latency keeps where stable's history shows that the buckets cannot resolve P99: it may become resolvable."""
@@ -51,40 +48,6 @@ not the same. What the bake is for, a canary that breaks under the full load, is
 
 TYPICAL_ERROR_RATE = 0.005
 """Assumed where nothing is known yet; chooses the first stakes only."""
-
-
-@dataclass(frozen=True, slots=True)
-class MetricAssessment:
-    """What is known about one metric, for people and for the controller.
-
-    stable_value, canary_value: share of failed requests, or of requests slower than ``threshold_ms``, in this step
-        (stable's: before it, where it has no requests in it); None without requests.
-    stable_p99_ms, canary_p99_ms: interpolated, for display only; None for errors or where not measurable.
-    requests_stable, requests_canary: in this step.
-    rollback_evidence, promotion_evidence: 0 to 1, the share of what is needed on a logarithmic scale.
-    """
-
-    name: Literal["errors", "latency"]
-    resolvable: bool
-    stable_value: float | None
-    canary_value: float | None
-    stable_p99_ms: float | None
-    canary_p99_ms: float | None
-    threshold_ms: float | None
-    requests_stable: int
-    requests_canary: int
-    rollback_evidence: float
-    promotion_evidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """What the evidence so far says. A rollback is final; a gate counts as long as it is passed when one asks."""
-
-    rollback: bool
-    blame: Blame | None
-    gate_passed: bool
-    metrics: tuple[MetricAssessment, ...]
 
 
 def begin(
@@ -177,92 +140,149 @@ def observe(state: State, settings: Settings, window: Window) -> State:
     Raises:
         ValueError: the window is partly judged already, so its counts cannot be told apart.
     """
+    return observe_many([(state, settings, window)])[0]
+
+
+def observe_many(releases: Sequence[tuple[State, Settings, Window]]) -> list[State]:
+    """``observe`` for many releases at once, one window each; thousands cost little more than one.
+
+    Raises:
+        ValueError: as ``observe``, for any of them; then none is judged.
+    """
+    counted = [_counted(*release) for release in releases]
+    plans = [
+        (index, name, plan)
+        for index, (_, settings, _) in enumerate(releases)
+        for name in METRICS
+        if (plan := plan_of(counted[index], settings, name)).is_due(_metric(counted[index], name))
+    ]
+    due = [(_metric(counted[index], name), plan) for index, name, plan in plans]
+    for (index, name, _), metric in zip(plans, _compared(due), strict=True):
+        old = counted[index]
+        counted[index] = replace(old, errors=metric) if name == "errors" else replace(old, latency=metric)
+    return [
+        state if state.blame is not None else _with_verdict(state, settings)
+        for state, (_, settings, _) in zip(counted, releases, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one metric is judged in the present step.
+
+    weight: of the canary, percent; 0 before the first step.
+    ratio, increase: the margin r and d. gate_increase: d for the next weight.
+    typical_rate: what to assume before anything is known.
+    """
+
+    weight: int
+    ratio: float
+    increase: float
+    gate_increase: float
+    typical_rate: float
+
+    def is_due(self, metric: MetricState) -> bool:
+        """Whether what waits is worth a comparison: at least one canary request is to be expected in it.
+
+        Compared earlier, a canary request would meet only the few stable requests that happened to be next to it, and
+        all the others would be wasted. Only numbers of requests decide, never how they ended.
+        """
+        return 0 < self.weight < 100 and metric.pending.stable * self.weight >= 100 - self.weight
+
+
+def plan_of(state: State, settings: Settings, name: MetricName) -> Plan:
+    """How a metric is judged in the state's step."""
+    weight = settings.weights[state.step] if state.step >= 0 else 0
+    following = settings.weights[state.step + 1 :]
+    if name == "errors":
+        ratio, increase, typical = settings.errors.max_ratio, settings.errors.max_increase, TYPICAL_ERROR_RATE
+    else:
+        ratio, increase, typical = state.latency.ratio, 0.0, TARGET_EXCEEDANCE
+    gate_increase = increase
+    if following and following[0] < 100:
+        # A share H of all requests may be harmed: at a small next weight only catastrophes must be excluded.
+        gate_increase = max(increase, min(0.5, 100 * settings.harm_budget / following[0]))
+    return Plan(weight, ratio, increase, gate_increase, typical)
+
+
+def _metric(state: State, name: MetricName) -> MetricState:
+    return state.errors if name == "errors" else state.latency
+
+
+def _counted(state: State, settings: Settings, window: Window) -> State:
+    """The state with a window's requests counted, and everything judged that needs no comparison with stable."""
     if window.end_seconds <= state.cursor_seconds:
         return state
     if window.start_seconds < state.cursor_seconds:
         raise ValueError(f"a window from {window.start_seconds} reaches back over the cursor {state.cursor_seconds}")
     if state.latency.bound_ms is None:
         state = _with_threshold(state, settings)
-    error_counts = Counts(window.canary.errors, window.canary.requests, window.stable.errors, window.stable.requests)
-    slow_counts = _slow_counts(window, state.latency.bound_ms)
-    ceiling_ms = settings.latency.ceiling_ms
-    seen = replace(
+    weight = settings.weights[state.step] if state.step >= 0 else 0
+    canary, stable = window.canary, window.stable
+    errors = _with_counts(state.errors, Counts(canary.errors, canary.requests, stable.errors, stable.requests), weight)
+    latency = _with_counts(state.latency, _slow_counts(window, state.latency.bound_ms), weight)
+    if errors.ceiling is not None and settings.errors.ceiling is not None:
+        grown = _grown_alone(errors.ceiling, (canary.errors, canary.requests), settings.errors.ceiling, errors)
+        errors = replace(errors, ceiling=grown)
+    if latency.ceiling is not None and settings.latency.ceiling_ms is not None:
+        above = _above(canary, settings.latency.ceiling_ms)
+        latency = replace(latency, ceiling=_grown_alone(latency.ceiling, above, TARGET_EXCEEDANCE, latency))
+    return replace(
         state,
         cursor_seconds=window.end_seconds,
-        errors=_capped(
-            _observed(state.errors, error_counts, plan_of(state, settings, "errors")),
-            (window.canary.errors, window.canary.requests),
-            settings.errors.ceiling,
-        ),
-        latency=_capped(
-            _observed(state.latency, slow_counts, plan_of(state, settings, "latency")),
-            _above(window.canary, ceiling_ms) if ceiling_ms is not None else (0, 0),
-            TARGET_EXCEEDANCE,
-        ),
-        stable_step=_plus(state.stable_step, window.stable),
-        canary_step=_plus(state.canary_step, window.canary),
-    )
-    return replace(seen, blame=state.blame or _verdict(seen, settings))
-
-
-def assess(state: State, settings: Settings) -> Assessment:
-    """What the state says: roll back, grow, or neither yet."""
-    metrics = (_assess_errors(state, settings), _assess_latency(state, settings))
-    weight = settings.weights[state.step] if state.step >= 0 else 0
-    passed = weight == 100 or (weight > 0 and all(m.promotion_evidence >= 1 for m in metrics if m.resolvable))
-    return Assessment(
-        rollback=state.blame is not None,
-        blame=state.blame,
-        gate_passed=passed and state.blame is None,
-        metrics=metrics,
+        errors=errors,
+        latency=latency,
+        stable_step=_plus(state.stable_step, stable),
+        canary_step=_plus(state.canary_step, canary),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How one metric is judged in the present step. ``weight``, ``next_weight``: percent."""
-
-    weight: int
-    margin: Margin
-    gate_margin: Margin
-    typical_rate: float
-
-
-def plan_of(state: State, settings: Settings, name: Literal["errors", "latency"]) -> Plan:
-    weight = settings.weights[state.step] if state.step >= 0 else 0
-    following = settings.weights[state.step + 1 :]
-    if name == "errors":
-        margin, typical = Margin(settings.errors.max_ratio, settings.errors.max_increase), TYPICAL_ERROR_RATE
-    else:
-        margin, typical = Margin(state.latency.ratio, 0.0), TARGET_EXCEEDANCE
-    increase = margin.increase
-    if following and following[0] < 100:
-        # A share H of all requests may be harmed: at a small next weight only catastrophes must be excluded.
-        increase = max(increase, min(0.5, 100 * settings.harm_budget / following[0]))
-    return Plan(weight, margin, Margin(margin.ratio, increase), typical)
-
-
-def _observed(metric: MetricState, counts: Counts, plan: Plan) -> MetricState:
-    """One metric after a window's counts; dispatches on what the canary's weight allows to compare."""
-    if plan.weight == 0:
+def _with_counts(metric: MetricState, counts: Counts, weight: int) -> MetricState:
+    if weight == 0:
         return replace(metric, past=(metric.past[0] + counts.stable_bad, metric.past[1] + counts.stable))
+    if weight < 100:
+        return replace(metric, step=metric.step + counts, pending=metric.pending + counts)
     seen = replace(metric, step=metric.step + counts)
-    if plan.weight == 100:
-        return _baked(seen, counts)
-    pending = metric.pending + counts
-    if pending.stable * plan.weight < 100 - plan.weight:
-        # Less than one canary request is to be expected for stable's requests so far. Compared now, a canary request
-        # would meet only the few stable requests that happened to be next to it, and the others would be wasted.
-        return replace(seen, pending=pending)
-    rate = stable_rate(metric, plan.typical_rate)
-    factors = rollback_log_factors(pending, plan.margin, metric.dispersion, rate)
-    gate_factors = gate_log_factors(pending, plan.gate_margin, metric.dispersion, rate)
-    return replace(
-        seen,
-        pending=Counts(),
-        concurrent=metric.concurrent.restarted().grown(factors),
-        gate=tuple((np.array(metric.gate) + gate_factors).tolist()),
+    if metric.bake is None or metric.bake_limit is None:
+        return seen
+    grown = _grown_alone(metric.bake, (counts.canary_bad, counts.canary), metric.bake_limit, metric)
+    return replace(seen, bake=grown)
+
+
+def _compared(due: Sequence[tuple[MetricState, Plan]]) -> list[MetricState]:
+    """The metrics after what waited in each is compared."""
+    if not due:
+        return []
+    rows = [
+        (
+            metric.pending.canary_bad,
+            metric.pending.canary,
+            metric.pending.stable_bad,
+            metric.pending.stable,
+            plan.ratio,
+            plan.increase,
+            plan.gate_increase,
+            metric.dispersion,
+            stable_rate(metric, plan.typical_rate),
+        )
+        for metric, plan in due
+    ]
+    rollback, gate = compare(Comparisons(*np.array(rows, dtype=np.float64).T))
+    logs, restarts = restart(
+        np.array([metric.concurrent.logs for metric, _ in due]),
+        np.array([metric.concurrent.restarts for metric, _ in due]),
     )
+    grown = zip((logs + rollback).tolist(), restarts.tolist(), strict=True)
+    gates = (np.array([metric.gate for metric, _ in due]) + gate).tolist()
+    return [
+        replace(metric, pending=Counts(), concurrent=Mixture(tuple(log), tuple(count)), gate=tuple(promotion))
+        for (metric, _), (log, count), promotion in zip(due, grown, gates, strict=True)
+    ]
+
+
+def _with_verdict(state: State, settings: Settings) -> State:
+    blame = verdict(state, settings)
+    return state if blame is None else replace(state, blame=blame)
 
 
 def stable_rate(metric: MetricState, typical_rate: float) -> float:
@@ -272,22 +292,9 @@ def stable_rate(metric: MetricState, typical_rate: float) -> float:
     return smoothed_rate(bad, requests, typical_rate)
 
 
-def _baked(metric: MetricState, counts: Counts) -> MetricState:
-    if metric.bake is None or metric.bake_limit is None:
-        return metric
-    grown = _grown_alone(metric.bake, (counts.canary_bad, counts.canary), metric.bake_limit, metric.dispersion)
-    return replace(metric, bake=grown)
-
-
-def _capped(metric: MetricState, counts: tuple[int, int], limit: float | None) -> MetricState:
-    if metric.ceiling is None or limit is None:
-        return metric
-    return replace(metric, ceiling=_grown_alone(metric.ceiling, counts, limit, metric.dispersion))
-
-
-def _grown_alone(mixture: Mixture, counts: tuple[int, int], limit: float, discount: float) -> Mixture:
+def _grown_alone(mixture: Mixture, counts: tuple[int, int], limit: float, metric: MetricState) -> Mixture:
     bad, requests = counts
-    factors = log_factors_alone(bad, requests, limit, alternatives(limit)) / discount
+    factors = log_factors_alone(bad, requests, limit, alternatives(limit)) / metric.dispersion
     return mixture.restarted().grown(factors)
 
 
@@ -375,106 +382,3 @@ def _stable_bad(arm: Arm, bound_ms: float | None) -> tuple[int, int]:
 
 def _plus(histogram: Histogram, arm: Arm) -> Histogram:
     return histogram.plus(arm.bounds_ms, arm.at_most, arm.timed_requests)
-
-
-def _shares(state: State, settings: Settings) -> dict[Blame, float]:
-    """How the false-rollback probability is divided: weights of the parts of the evidence, adding up to 1."""
-    ceilings: list[Blame] = []
-    if settings.errors.ceiling is not None:
-        ceilings.append("errors-ceiling")
-    if settings.latency.ceiling_ms is not None:
-        ceilings.append("latency-ceiling")
-    concurrent = 1 - BAKE_SHARE - (CEILING_SHARE if ceilings else 0.0)
-    latency = state.latency_share
-    shares: dict[Blame, float] = {
-        "errors": concurrent * (1 - latency),
-        "latency": concurrent * latency,
-        "errors-bake": BAKE_SHARE * (1 - latency),
-        "latency-bake": BAKE_SHARE * latency,
-    }
-    return shares | dict.fromkeys(ceilings, CEILING_SHARE / max(1, len(ceilings)))
-
-
-def _log_evidence(state: State, settings: Settings) -> dict[Blame, tuple[float, float]]:
-    """(log of the evidence, log of its share) per part. A weighted mean is valid however the parts depend."""
-    mixtures: dict[Blame, Mixture | None] = {
-        "errors": state.errors.concurrent,
-        "latency": state.latency.concurrent,
-        "errors-ceiling": state.errors.ceiling,
-        "latency-ceiling": state.latency.ceiling,
-        "errors-bake": state.errors.bake,
-        "latency-bake": state.latency.bake,
-    }
-    parts: dict[Blame, tuple[float, float]] = {}
-    for name, share in _shares(state, settings).items():
-        mixture = mixtures[name]
-        parts[name] = (mixture.log_evidence if mixture is not None else 0.0, math.log(share))
-    return parts
-
-
-def _verdict(state: State, settings: Settings) -> Blame | None:
-    """The part that says most, if all together reach 1/alpha."""
-    weighted = {name: log + share for name, (log, share) in _log_evidence(state, settings).items()}
-    if log_sum_exp(np.array(list(weighted.values()))) < -math.log(settings.false_rollback_probability):
-        return None
-    return max(weighted, key=lambda name: weighted[name])
-
-
-def _rollback_evidence(state: State, settings: Settings, name: Literal["errors", "latency"]) -> float:
-    if state.blame is not None and state.blame.startswith(name):
-        return 1.0
-    needed = -math.log(settings.false_rollback_probability)
-    parts = (part for blame, part in _log_evidence(state, settings).items() if blame.startswith(name))
-    return _bar(max(log / (needed - log_share) for log, log_share in parts))
-
-
-def _promotion_evidence(metric: MetricState, settings: Settings) -> float:
-    return _bar(float(gate_log_evidence(np.array(metric.gate))) / -math.log(settings.missed_regression_probability))
-
-
-def _bar(value: float) -> float:
-    return min(max(value, 0.0), 1.0)
-
-
-def _assess_errors(state: State, settings: Settings) -> MetricAssessment:
-    metric = state.errors
-    return MetricAssessment(
-        name="errors",
-        resolvable=True,
-        stable_value=_shown_stable(metric),
-        canary_value=_share(metric.step.canary_bad, metric.step.canary),
-        stable_p99_ms=None,
-        canary_p99_ms=None,
-        threshold_ms=None,
-        requests_stable=metric.step.stable,
-        requests_canary=metric.step.canary,
-        rollback_evidence=_rollback_evidence(state, settings, "errors"),
-        promotion_evidence=_promotion_evidence(metric, settings),
-    )
-
-
-def _assess_latency(state: State, settings: Settings) -> MetricAssessment:
-    metric = state.latency
-    resolvable = metric.bound_ms is not None
-    stable = state.stable_step if state.stable_step.total else state.stable_before
-    return MetricAssessment(
-        name="latency",
-        resolvable=resolvable,
-        stable_value=_shown_stable(metric) if resolvable else None,
-        canary_value=_share(metric.step.canary_bad, metric.step.canary),
-        stable_p99_ms=quantile_ms(stable),
-        canary_p99_ms=quantile_ms(state.canary_step),
-        threshold_ms=metric.bound_ms,
-        requests_stable=metric.step.stable,
-        requests_canary=metric.step.canary,
-        rollback_evidence=_rollback_evidence(state, settings, "latency"),
-        promotion_evidence=_promotion_evidence(metric, settings) if resolvable else 0.0,
-    )
-
-
-def _shown_stable(metric: MetricState) -> float | None:
-    return _share(metric.step.stable_bad, metric.step.stable) if metric.step.stable else _share(*metric.past)
-
-
-def _share(bad: int, requests: int) -> float | None:
-    return bad / requests if requests else None

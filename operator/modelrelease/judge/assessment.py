@@ -1,0 +1,181 @@
+"""What a state says: roll back, grow, or neither yet; and how far it is from either."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from modelrelease.judge.evidence import gate_log_evidence, log_sum_exp
+from modelrelease.judge.latency import quantile_ms
+from modelrelease.judge.mixture import Mixture
+from modelrelease.judge.settings import Settings
+from modelrelease.judge.state import Blame, MetricState, State
+
+BAKE_SHARE = 0.1
+"""The bake's part of the false-rollback probability. At 100 % requests are plentiful: it needs little."""
+
+CEILING_SHARE = 0.1
+"""The absolute ceilings' part, where there are any."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricAssessment:
+    """What is known about one metric, for people and for the controller.
+
+    stable_value, canary_value: share of failed requests, or of requests slower than ``threshold_ms``, in this step
+        (stable's: before it, where it has no requests in it); None without requests.
+    stable_p99_ms, canary_p99_ms: interpolated, for display only; None for errors or where not measurable.
+    requests_stable, requests_canary: in this step.
+    rollback_evidence, promotion_evidence: 0 to 1, the share of what is needed on a logarithmic scale.
+    """
+
+    name: Literal["errors", "latency"]
+    resolvable: bool
+    stable_value: float | None
+    canary_value: float | None
+    stable_p99_ms: float | None
+    canary_p99_ms: float | None
+    threshold_ms: float | None
+    requests_stable: int
+    requests_canary: int
+    rollback_evidence: float
+    promotion_evidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the evidence so far says. A rollback is final; a gate counts as long as it is passed when one asks."""
+
+    rollback: bool
+    blame: Blame | None
+    gate_passed: bool
+    metrics: tuple[MetricAssessment, ...]
+
+
+def assess(state: State, settings: Settings) -> Assessment:
+    """What the state says: roll back, grow, or neither yet."""
+    metrics = (_assess_errors(state, settings), _assess_latency(state, settings))
+    weight = settings.weights[state.step] if state.step >= 0 else 0
+    passed = weight == 100 or (weight > 0 and all(m.promotion_evidence >= 1 for m in metrics if m.resolvable))
+    return Assessment(
+        rollback=state.blame is not None,
+        blame=state.blame,
+        gate_passed=passed and state.blame is None,
+        metrics=metrics,
+    )
+
+
+def _shares(state: State, settings: Settings) -> dict[Blame, float]:
+    """How the false-rollback probability is divided: weights of the parts of the evidence, adding up to 1."""
+    ceilings: list[Blame] = []
+    if settings.errors.ceiling is not None:
+        ceilings.append("errors-ceiling")
+    if settings.latency.ceiling_ms is not None:
+        ceilings.append("latency-ceiling")
+    concurrent = 1 - BAKE_SHARE - (CEILING_SHARE if ceilings else 0.0)
+    latency = state.latency_share
+    shares: dict[Blame, float] = {
+        "errors": concurrent * (1 - latency),
+        "latency": concurrent * latency,
+        "errors-bake": BAKE_SHARE * (1 - latency),
+        "latency-bake": BAKE_SHARE * latency,
+    }
+    return shares | dict.fromkeys(ceilings, CEILING_SHARE / max(1, len(ceilings)))
+
+
+def _log_evidence(state: State, settings: Settings) -> dict[Blame, tuple[float, float]]:
+    """(log of the evidence, log of its share) per part. A weighted mean is valid however the parts depend."""
+    mixtures: dict[Blame, Mixture | None] = {
+        "errors": state.errors.concurrent,
+        "latency": state.latency.concurrent,
+        "errors-ceiling": state.errors.ceiling,
+        "latency-ceiling": state.latency.ceiling,
+        "errors-bake": state.errors.bake,
+        "latency-bake": state.latency.bake,
+    }
+    parts: dict[Blame, tuple[float, float]] = {}
+    for name, share in _shares(state, settings).items():
+        mixture = mixtures[name]
+        parts[name] = (mixture.log_evidence if mixture is not None else 0.0, math.log(share))
+    return parts
+
+
+def verdict(state: State, settings: Settings) -> Blame | None:
+    """The part that says most, if all together reach 1/alpha."""
+    needed = -math.log(settings.false_rollback_probability)
+    if needed > math.log(4) and _highest_log(state) < needed - math.log(4 / 3):
+        # No stake is worth 3/4 of what is needed. All of them together, and what is not staked, then do not reach it.
+        return None
+    weighted = {name: log + share for name, (log, share) in _log_evidence(state, settings).items()}
+    if log_sum_exp(np.array(list(weighted.values()))) < needed:
+        return None
+    return max(weighted, key=lambda name: weighted[name])
+
+
+def _highest_log(state: State) -> float:
+    metrics = (state.errors, state.latency)
+    mixtures = (mixture for metric in metrics for mixture in (metric.concurrent, metric.ceiling, metric.bake))
+    return max(max(mixture.logs) for mixture in mixtures if mixture is not None)
+
+
+def _rollback_evidence(state: State, settings: Settings, name: Literal["errors", "latency"]) -> float:
+    if state.blame is not None and state.blame.startswith(name):
+        return 1.0
+    needed = -math.log(settings.false_rollback_probability)
+    parts = (part for blame, part in _log_evidence(state, settings).items() if blame.startswith(name))
+    return _bar(max(log / (needed - log_share) for log, log_share in parts))
+
+
+def _promotion_evidence(metric: MetricState, settings: Settings) -> float:
+    return _bar(float(gate_log_evidence(np.array(metric.gate))) / -math.log(settings.missed_regression_probability))
+
+
+def _bar(value: float) -> float:
+    return min(max(value, 0.0), 1.0)
+
+
+def _assess_errors(state: State, settings: Settings) -> MetricAssessment:
+    metric = state.errors
+    return MetricAssessment(
+        name="errors",
+        resolvable=True,
+        stable_value=_shown_stable(metric),
+        canary_value=_share(metric.step.canary_bad, metric.step.canary),
+        stable_p99_ms=None,
+        canary_p99_ms=None,
+        threshold_ms=None,
+        requests_stable=metric.step.stable,
+        requests_canary=metric.step.canary,
+        rollback_evidence=_rollback_evidence(state, settings, "errors"),
+        promotion_evidence=_promotion_evidence(metric, settings),
+    )
+
+
+def _assess_latency(state: State, settings: Settings) -> MetricAssessment:
+    metric = state.latency
+    resolvable = metric.bound_ms is not None
+    stable = state.stable_step if state.stable_step.total else state.stable_before
+    return MetricAssessment(
+        name="latency",
+        resolvable=resolvable,
+        stable_value=_shown_stable(metric) if resolvable else None,
+        canary_value=_share(metric.step.canary_bad, metric.step.canary),
+        stable_p99_ms=quantile_ms(stable),
+        canary_p99_ms=quantile_ms(state.canary_step),
+        threshold_ms=metric.bound_ms,
+        requests_stable=metric.step.stable,
+        requests_canary=metric.step.canary,
+        rollback_evidence=_rollback_evidence(state, settings, "latency"),
+        promotion_evidence=_promotion_evidence(metric, settings) if resolvable else 0.0,
+    )
+
+
+def _shown_stable(metric: MetricState) -> float | None:
+    return _share(metric.step.stable_bad, metric.step.stable) if metric.step.stable else _share(*metric.past)
+
+
+def _share(bad: int, requests: int) -> float | None:
+    return bad / requests if requests else None
