@@ -30,19 +30,22 @@ class LeaseTiming:
     """How long is what, in seconds.
 
     duration: how long others wait after the last renewal that they saw.
-    renew_deadline: after so long without a renewal the holder gives up.
-    retry: between two attempts to acquire or renew.
     margin: by so much the holder's own view ends before the others'; longer than any write may take.
+    retry: between two attempts to acquire or renew.
     """
 
     duration: float = 30.0
-    renew_deadline: float = 20.0
-    retry: float = 4.0
     margin: float = 10.0
+    retry: float = 4.0
 
     def __post_init__(self) -> None:
-        if not 0 < 2 * self.retry <= self.renew_deadline <= self.duration - self.margin:
+        if not 0 < 2 * self.retry <= self.renew_deadline < self.duration:
             raise ValueError(f"the parts of {self} do not fit into each other")
+
+    @property
+    def renew_deadline(self) -> float:
+        """After so long without a renewal the holder gives up."""
+        return self.duration - self.margin
 
     @property
     def request_timeout(self) -> float:
@@ -105,9 +108,8 @@ class ClusterLease:
                 succeeded = await self._acquire_or_renew()
         except (ReleaseError, TimeoutError):
             return False
-        took = self._clock.monotonic() - started
-        if succeeded and took < self._timing.renew_deadline:
-            self._valid_until = started + self._timing.duration - self._timing.margin
+        if succeeded:
+            self._valid_until = started + self._timing.renew_deadline
         return succeeded
 
     async def _pause(self, on_change: Callable[[bool], None]) -> None:

@@ -1,0 +1,201 @@
+"""Watching by kopf: the only module that knows it.
+
+kopf lists and watches, survives expired and dropped watches, and calls `on.event` for each object; it does nothing
+else here. All that makes it write is off: no handlers with state, no finalizers, no peering, no posted Events. It runs
+in a thread with a loop of its own, because it takes whatever tasks its loop has for its own and cancels them in the
+end. That end, for whatever reason, ends `changes`: an operator that no longer sees changes must be restarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import kopf
+from kubernetes import client, config
+
+from modelrelease.api.model import GROUP, PLURAL, VERSION
+from modelrelease.errors import ReleaseError
+from modelrelease.ports import Change, Key
+from modelrelease.rollout.labels import RELEASE
+
+_SERVER_TIMEOUT_SECONDS = 300
+_LOGIN_LIFETIME = timedelta(minutes=10)
+_STOP_SECONDS = 15.0
+_FOREIGN_FINALIZER = f"{GROUP}/never-on-any-object"
+"""kopf takes the finalizer it is configured with off any object that it sees without needing it. Its default is the one
+of every other kopf operator, whose Deployments must keep theirs."""
+
+
+class SourceEndedError(ReleaseError):
+    """kopf ended, which it never does by itself while all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """What is watched, and with which login.
+
+    namespaces: only these; empty: all.
+    kubeconfig, context: None: the pod's service account, or the user's own kubeconfig outside of a cluster.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    kubeconfig: Path | None = None
+    context: str | None = None
+
+
+class KopfSource:
+    """Implements `ports.Source`. Start by iterating over `changes`; it ends by raising SourceEndedError."""
+
+    def __init__(self, settings: SourceSettings | None = None) -> None:
+        self._settings = settings or SourceSettings()
+        self._ready = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._is_stopping = False
+        self._stop_kopf: Callable[[], object] | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether kopf has started to watch."""
+        return self._ready.is_set()
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """Each change of a release, or of a Deployment that belongs to one, in the order of arrival."""
+        loop = asyncio.get_running_loop()
+        arrivals: asyncio.Queue[Change | SourceEndedError] = asyncio.Queue()
+
+        def deliver(arrival: Change | SourceEndedError) -> None:
+            with contextlib.suppress(RuntimeError):  # the main loop is closed: the process is about to end
+                loop.call_soon_threadsafe(arrivals.put_nowait, arrival)
+
+        self._thread = threading.Thread(target=self._run, args=(deliver,), name="kopf", daemon=True)
+        self._thread.start()
+        try:
+            while True:
+                arrival = await arrivals.get()
+                if isinstance(arrival, SourceEndedError):
+                    raise arrival
+                yield arrival
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Tell kopf to end; it takes a moment."""
+        self._is_stopping = True
+        if self._stop_kopf is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended already
+                self._stop_kopf()
+
+    async def stopped(self) -> bool:
+        """Stop, and wait until the thread has ended, at most 15 s; whether it has."""
+        self.stop()
+        if self._thread is None:
+            return True
+        await asyncio.to_thread(self._thread.join, _STOP_SECONDS)
+        return not self._thread.is_alive()
+
+    def _run(self, deliver: Callable[[Change | SourceEndedError], None]) -> None:
+        """The thread: kopf until it ends. Whatever ended it is delivered, so it catches all there is."""
+        try:
+            asyncio.run(self._operate(deliver))
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody above it
+            ended = SourceEndedError(f"kopf has ended with {type(error).__name__}: {error}")
+            ended.__cause__ = error
+        else:
+            ended = SourceEndedError("kopf was told to stop." if self._is_stopping else "kopf stopped watching.")
+        deliver(ended)
+
+    async def _operate(self, deliver: Callable[[Change], None]) -> None:
+        """kopf with a stop flag of its own loop; for another kind of flag it would keep a thread that never ends."""
+        stop_flag = asyncio.Event()
+        self._stop_kopf = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, stop_flag.set)
+        if self._is_stopping:
+            return
+        await kopf.operator(
+            registry=_registry(self._settings, deliver),
+            settings=_quiet_settings(),
+            standalone=True,
+            clusterwide=not self._settings.namespaces,
+            namespaces=self._settings.namespaces,
+            stop_flag=stop_flag,
+            ready_flag=self._ready,
+        )
+
+
+def _quiet_settings() -> kopf.OperatorSettings:
+    """kopf as a mere watcher. `inactivity_timeout` (70 s) stays: it ends streams that died silently."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = _SERVER_TIMEOUT_SECONDS
+    settings.watching.label_selectors["apps", "v1", "deployments"] = RELEASE
+    settings.persistence.finalizer = _FOREIGN_FINALIZER
+    settings.process.ultimate_exiting_timeout = None
+    return settings
+
+
+def _registry(settings: SourceSettings, deliver: Callable[[Change], None]) -> kopf.OperatorRegistry:
+    """Handlers of our own registry; kopf's default one is global to the process."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def log_in(**_: Any) -> kopf.ConnectionInfo:
+        return await asyncio.to_thread(_login, settings)
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def release_changed(meta: Mapping[str, Any], **_: Any) -> None:
+        deliver(Change(Key(meta["namespace"], meta["name"]), meta.get("resourceVersion")))
+
+    @kopf.on.event("apps", "v1", "deployments", labels={RELEASE: kopf.PRESENT}, registry=registry)
+    async def workload_changed(meta: Mapping[str, Any], **_: Any) -> None:
+        name = _release_name(meta)
+        if name:
+            deliver(Change(Key(meta["namespace"], name), None))
+
+    return registry
+
+
+def _release_name(meta: Mapping[str, Any]) -> str:
+    """The annotation holds the whole name; the label only what fits into 63 characters."""
+    for holder in ("annotations", "labels"):
+        name = (meta.get(holder) or {}).get(RELEASE)
+        if isinstance(name, str) and name:
+            return name
+    return ""
+
+
+def _login(settings: SourceSettings) -> kopf.ConnectionInfo:
+    """Credentials in kopf's form. They expire early, so that a rotated token is read long before the old one ends."""
+    found = client.Configuration()
+    if settings.kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
+    else:
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=None if settings.kubeconfig is None else str(settings.kubeconfig),
+            context=settings.context,
+            client_configuration=found,
+            persist_config=False,
+        )
+    header = found.get_api_key_with_prefix("BearerToken") or found.get_api_key_with_prefix("authorization") or ""
+    scheme, _, token = header.rpartition(" ")
+    return kopf.ConnectionInfo(
+        server=str(found.host),
+        ca_path=found.ssl_ca_cert,
+        insecure=not found.verify_ssl,
+        username=found.username or None,
+        password=found.password or None,
+        scheme=scheme or None,
+        token=token.strip() or None,
+        certificate_path=found.cert_file,
+        private_key_path=found.key_file,
+        proxy_url=found.proxy,
+        expiration=datetime.now(UTC) + _LOGIN_LIFETIME,
+    )
