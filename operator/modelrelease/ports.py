@@ -11,14 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from pydantic import JsonValue
-
 from modelrelease.api.model import GROUP, PLURAL, VERSION
 from modelrelease.judge import Series
-from modelrelease.rollout.seen import RouteReference, RouteSeen
-
-Manifest = dict[str, JsonValue]
-"""A Kubernetes object as JSON. Opaque outside of the few places that read or build one."""
+from modelrelease.rollout.decision import Announcement
+from modelrelease.rollout.seen import Manifest, RouteReference, RouteSeen
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -71,7 +67,8 @@ class Cluster(Protocol):
         """The object, read from etcd (not from a watch cache); None where there is none or its kind is not served."""
 
     async def list(self, kind: Kind, namespace: str | None, labels: Mapping[str, str] | None = None) -> list[Manifest]:
-        """All objects (paged), in one namespace or, with None, in all that the operator watches; [] for unserved kinds."""
+        """All objects (paged), in one namespace or, with None, in all that the operator watches; [] for kinds that are
+        not served."""
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Create; raises Conflict where it exists already."""
@@ -93,14 +90,25 @@ class Traffic(Protocol):
     """The split of one route between stable and canary."""
 
     async def read(self, namespace: str, reference: RouteReference) -> RouteSeen:
-        """The route as it stands. Raises Terminal (RouteMissing, RouteAmbiguous, RouteUnsupported, …) with the remedy."""
+        """The route as it stands. Raises Terminal with the remedy: VirtualServiceMissing, RouteMissing, RouteAmbiguous,
+        RouteUnsupported."""
 
-    async def set_weight(self, namespace: str, reference: RouteReference, seen: RouteSeen, weight_percent: int) -> RouteSeen:
+    async def set_weight(
+        self, namespace: str, reference: RouteReference, seen: RouteSeen, weight_percent: int
+    ) -> RouteSeen:
         """Give the canary host `weight_percent` of the route in one write guarded by what was `seen`, and return what
         the API server stored. Everything else in the object stays as it is. Raises Conflict."""
 
     async def restore(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> RouteSeen:
         """Give the route its original shape back: all traffic to stable, no canary destination."""
+
+    async def policy_missing(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> bool:
+        """Whether stable's host has a traffic policy (a DestinationRule) that the canary's host lacks."""
+
+    async def copy_policy(
+        self, namespace: str, reference: RouteReference, seen: RouteSeen, owner: Manifest, labels: Mapping[str, str]
+    ) -> None:
+        """Give the canary's host stable's traffic policy; `owner` is the ownerReference by which it goes again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +160,6 @@ class Lease(Protocol):
         """Acquire, renew and, on cancellation, release the lease."""
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """A Kubernetes Event about a ModelRelease: a full sentence for people."""
-
-    reason: str
-    message: str
-    warning: bool = False
-
-
 class Announcer(Protocol):
     async def announce(self, release: Manifest, announcement: Announcement) -> None:
         """Post an Event. Never raises and never blocks for long: the story is not worth a delay of the release."""
@@ -182,6 +181,19 @@ class Source(Protocol):
 
 
 __all__: Sequence[str] = [
-    "Announcement", "Announcer", "Change", "Clock", "Cluster", "Key", "Kind", "Lease", "Manifest", "Metrics",
-    "Resource", "Samples", "Source", "Traffic", "Watched",
+    "Announcement",
+    "Announcer",
+    "Change",
+    "Clock",
+    "Cluster",
+    "Key",
+    "Kind",
+    "Lease",
+    "Manifest",
+    "Metrics",
+    "Resource",
+    "Samples",
+    "Source",
+    "Traffic",
+    "Watched",
 ]

@@ -15,7 +15,7 @@ from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from modelrelease.api.durations import Duration
@@ -26,7 +26,11 @@ OWN_NAMESPACE = "$(POD_NAMESPACE)"
 """Written in the file for the namespace that the operator runs in."""
 
 Namespace = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-ProviderName = Annotated[str, Field(min_length=1, max_length=63)]
+EntryName = Annotated[str, Field(min_length=1, max_length=63)]
+MetricName = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+OptionalLabelName = Annotated[str, Field(pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$")]
+"""Names go into PromQL as they are, hence the patterns of Prometheus; values are escaped."""
 
 
 class InvalidSettings(InvalidResource):
@@ -42,7 +46,9 @@ class _Section(BaseModel):
 class Provider(_Section):
     """One Prometheus."""
 
-    url: str = Field(pattern=r"^https?://[^\s@]+$", description="Address of its HTTP API, without /api/v1.")
+    url: str = Field(
+        description="Address of its HTTP API, without /api/v1.", json_schema_extra={"pattern": r"^https?://[^\s@]+$"}
+    )
     scrape_interval: Duration = Field(
         default=15.0,
         description="How often it scrapes what releases are judged by; how old a sample may be depends on it.",
@@ -59,8 +65,10 @@ class Provider(_Section):
     @classmethod
     def _is_a_base_address(cls, url: str) -> str:
         parts = urlsplit(url)
-        if not parts.hostname or parts.query or parts.fragment:
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("write an address such as http://prometheus.monitoring:9090")
+        if parts.username or parts.password:
+            raise ValueError("credentials do not belong in an address: name a file in bearerTokenFile")
         return url.rstrip("/")
 
     @field_validator("scrape_interval", "timeout")
@@ -69,6 +77,49 @@ class Provider(_Section):
         if seconds <= 0:
             raise ValueError("must be longer than 0s")
         return seconds
+
+
+class Source(_Section):
+    """How a mesh or server names what releases are judged by: a counter of requests and a histogram of durations."""
+
+    requests_metric: MetricName = Field(description="Counter of requests.")
+    buckets_metric: MetricName = Field(description="Buckets of the histogram of request durations.")
+    arm_label: LabelName = Field(description="Label that tells the canary from stable.")
+    arm_value: str = Field(
+        min_length=1,
+        description="Its value, in which {service}, {namespace} and {domain} stand for the Service's name, its "
+        "namespace and the cluster's domain.",
+    )
+    namespace_label: OptionalLabelName = Field(
+        default="", description="Label with the release's namespace, where armValue does not contain it."
+    )
+    code_label: LabelName = Field(default="response_code", description="Label with the HTTP response code.")
+    flags_label: OptionalLabelName = Field(
+        default="", description="Label with Envoy's response flags, which tell a client that left."
+    )
+    grpc_label: OptionalLabelName = Field(
+        default="", description="Label with the gRPC status, which counts instead of the HTTP code where it is present."
+    )
+    fixed_labels: dict[LabelName, str] = Field(
+        default_factory=dict, description="Labels that all series must have, such as reporter: source."
+    )
+    target_labels: list[LabelName] = Field(
+        default=["job", "instance", "pod"],
+        min_length=1,
+        description="Labels that together name one scraped process, whose counters begin again at 0 together.",
+    )
+    milliseconds_per_unit: float = Field(
+        default=1.0, gt=0, description="1 where bounds of buckets are milliseconds, 1000 where they are seconds."
+    )
+
+    @field_validator("arm_value")
+    @classmethod
+    def _knows_its_placeholders(cls, text: str) -> str:
+        try:
+            text.format(service="", namespace="", domain="")
+        except (LookupError, ValueError) as error:
+            raise ValueError("only {service}, {namespace} and {domain} may stand in braces") from error
+        return text
 
 
 class LeaseSettings(_Section):
@@ -85,14 +136,14 @@ class LeaseSettings(_Section):
         default=None, description="Namespace of the Lease. Default: the one that the operator runs in."
     )
     duration: Duration = Field(
-        default=15.0, description="A standby takes over when the Lease was not renewed for so long. At least 2s."
+        default=30.0, description="A standby takes over when the Lease was not renewed for so long. At least 6s."
     )
 
     @field_validator("duration")
     @classmethod
     def _can_be_renewed(cls, seconds: float) -> float:
-        if seconds < 2:
-            raise ValueError("must be at least 2s, or one slow request loses the Lease")
+        if seconds < 6:
+            raise ValueError("must be at least 6s, or one slow request loses the Lease")
         return seconds
 
 
@@ -106,12 +157,13 @@ class LogLevel(StrEnum):
 class Settings(_Section):
     """Configuration of the ModelRelease operator."""
 
-    providers: dict[ProviderName, Provider] = Field(
+    providers: dict[EntryName, Provider] = Field(
         min_length=1, description="Prometheus servers by the name that analysis.provider of a release gives."
     )
-    sources: dict[ProviderName, dict[str, JsonValue]] = Field(
+    sources: dict[EntryName, Source] = Field(
         default_factory=dict,
-        description="Metric sources by the name that analysis.source gives, beside Istio and Inference.",
+        description="Metric sources by the name that analysis.source of a release gives, beside Istio and Inference; "
+        "one of these names replaces what is built in.",
     )
     lease: LeaseSettings = Field(default_factory=LeaseSettings, description="Leadership among replicas.")
     watch_namespace: Namespace | None = Field(
@@ -187,7 +239,7 @@ def _sentences(error: ValidationError) -> list[str]:
 
 def _suggestion(location: tuple[int | str, ...]) -> str:
     """The known field that was probably meant."""
-    sections: dict[str, type[_Section]] = {"providers": Provider, "lease": LeaseSettings}
+    sections: dict[str, type[_Section]] = {"providers": Provider, "sources": Source, "lease": LeaseSettings}
     section = sections.get(str(location[0]), Settings) if len(location) > 1 else Settings
     known = [to_camel(name) for name in section.model_fields]
     close = difflib.get_close_matches(str(location[-1]), known, n=1)

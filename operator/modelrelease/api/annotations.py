@@ -50,9 +50,7 @@ class Request:
 
 def read_requests(annotations: dict[str, str]) -> tuple[Request, ...]:
     """All steering annotations, the winning one first."""
-    return tuple(
-        _read(action, annotations[action.annotation]) for action in Action if action.annotation in annotations
-    )
+    return tuple(_read(action, annotations[action.annotation]) for action in Action if action.annotation in annotations)
 
 
 def _read(action: Action, raw: str) -> Request:

@@ -10,9 +10,10 @@ from pydantic import JsonValue
 from modelrelease.api.annotations import Request
 from modelrelease.api.spec import ModelReleaseSpec
 from modelrelease.api.status import ReleaseStatus
-from modelrelease.judge import Assessment
+from modelrelease.judge import Assessment, State
 
 Manifest = dict[str, JsonValue]
+"""A Kubernetes object as JSON. Opaque outside of the few places that read or build one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class DeploymentSeen:
     image: str
     env: tuple[tuple[str, str], ...]
     digest: str
-    """Repository digest that its Ready pods report; empty where they report none."""
+    """Reference by digest (`repository@sha256:…`) that its Ready pods report; empty where they report none."""
     digests: tuple[str, ...]
     """All digests reported by its pods: more than one means that a tag changed its content."""
     pods_changed_at_seconds: float | None
@@ -104,8 +105,8 @@ class AnalysisSeen:
     health: MetricsHealth
     message: str
     assessment: Assessment | None
-    checkpoint: dict[str, JsonValue] | None
-    """The judge's state as JSON, for the next status write."""
+    state: State | None
+    """The judge's state; goes into status as a checkpoint with the next write."""
     requests_in_step: int = 0
     seconds_to_gate: float | None = None
 
@@ -129,9 +130,8 @@ class Seen:
     canary: DeploymentSeen | None
     stable_service: Manifest | None
     canary_service: Manifest | None
-    stable_rule: Manifest | None
-    """DestinationRule of stable's host, if any."""
-    canary_rule: Manifest | None
+    policy_missing: bool
+    """Whether stable's host has a DestinationRule traffic policy that the canary's host lacks."""
     route: RouteSeen | None
     route_problem: tuple[str, str] | None
     """(reason, sentence) where the route cannot be read."""

@@ -1,0 +1,178 @@
+"""Wiring only: settings in, parts connected, supervised until the end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from modelrelease.adapters.announcer import EventAnnouncer
+from modelrelease.adapters.clock import SystemClock
+from modelrelease.adapters.cluster import ApiServer, KubernetesCluster
+from modelrelease.adapters.istio import IstioTraffic
+from modelrelease.adapters.kopf_source import KopfSource, SourceSettings
+from modelrelease.adapters.lease import ClusterLease, LeaseIdentity, LeaseTiming
+from modelrelease.adapters.prometheus import INFERENCE, ISTIO, PrometheusMetrics, Provider, SourceDefinition
+from modelrelease.controller.analyst import Analyst
+from modelrelease.controller.contention import Contention
+from modelrelease.controller.execute import Executor
+from modelrelease.controller.gather import Gatherer
+from modelrelease.controller.orphan import Orphans
+from modelrelease.controller.queue import Queue
+from modelrelease.controller.reconcile import Reconciler, Tools
+from modelrelease.controller.supervisor import Parts, Supervisor
+from modelrelease.controller.work import Workers
+from modelrelease.errors import InvalidResource, ReleaseError
+from modelrelease.health import serving
+from modelrelease.ports import Lease
+from modelrelease.settings import Settings, load_settings
+from modelrelease.telemetry import configure_logging
+
+_log = structlog.get_logger("modelrelease")
+
+
+class SoleLease:
+    """Leadership without a Lease: a single process outside of the cluster."""
+
+    def is_held(self) -> bool:
+        return True
+
+    async def run(self, on_change: Any) -> None:
+        on_change(True)
+        await asyncio.Event().wait()
+
+
+def _sources(settings: Settings) -> dict[str, SourceDefinition]:
+    own = {name: SourceDefinition(**one.model_dump()) for name, one in settings.sources.items()}
+    return {"Istio": ISTIO, "Inference": INFERENCE, **own}
+
+
+def _providers(settings: Settings, sources: dict[str, SourceDefinition]) -> dict[str, PrometheusMetrics]:
+    return {
+        name: PrometheusMetrics(
+            Provider(
+                name=name,
+                url=one.url,
+                scrape_interval_seconds=one.scrape_interval,
+                bearer_token_file=one.bearer_token_file,
+                ca_file=one.ca_file,
+                sources=sources,
+                cluster_domain=settings.cluster_domain,
+                timeout_seconds=one.timeout,
+            )
+        )
+        for name, one in settings.providers.items()
+    }
+
+
+async def operate(settings: Settings, kubeconfig: Path | None) -> None:
+    """Run the operator until it is told to stop or a part of it ends."""
+    clock = SystemClock()
+    server = await ApiServer.connect(kubeconfig=kubeconfig)
+    lease = _lease(settings, KubernetesCluster(server), clock)
+    cluster = KubernetesCluster(server, watch_namespace=settings.watch_namespace, writes_allowed=lease.is_held)
+    sources = _sources(settings)
+    providers = _providers(settings, sources)
+    queue = Queue(clock.monotonic)
+    traffic = IstioTraffic(cluster)
+    analyst = Analyst(providers, frozenset(sources), clock, queue.add)
+    contention = Contention(cluster)
+    reconciler = Reconciler(
+        Tools(
+            cluster=cluster,
+            gatherer=Gatherer(cluster, traffic, analyst, contention),
+            executor=Executor(cluster, traffic),
+            analyst=analyst,
+            contention=contention,
+            orphans=Orphans(cluster, traffic),
+            announcer=EventAnnouncer(cluster, clock, instance=os.environ.get("POD_NAME", socket.gethostname())),
+            clock=clock,
+        )
+    )
+    namespaces = (settings.watch_namespace,) if settings.watch_namespace else ()
+    source = KopfSource(SourceSettings(namespaces=namespaces, kubeconfig=kubeconfig))
+    supervisor = Supervisor(
+        Parts(
+            cluster=cluster,
+            source=source,
+            lease=lease,
+            clock=clock,
+            queue=queue,
+            analyst=analyst,
+            workers=Workers(queue, reconciler.reconcile, lease),
+            providers=tuple(providers),
+            resync_seconds=settings.resync_interval,
+        )
+    )
+    try:
+        async with serving(lambda: "", lambda: "" if source.is_ready else "not watching yet"):
+            await supervisor.run()
+    finally:
+        await source.stopped()
+        await server.close()
+
+
+def _lease(settings: Settings, cluster: KubernetesCluster, clock: SystemClock) -> Lease:
+    if not settings.lease.enabled:
+        return SoleLease()
+    holder = f"{os.environ.get('POD_NAME', socket.gethostname())}_{uuid.uuid4().hex[:8]}"
+    duration = settings.lease.duration
+    timing = LeaseTiming(duration=duration, margin=duration / 3, retry=duration / 7.5)
+    identity = LeaseIdentity(settings.lease.namespace or "default", settings.lease.name, holder)
+    return ClusterLease(cluster, clock, identity, timing)
+
+
+async def _until_stopped(settings: Settings, kubeconfig: Path | None) -> None:
+    task = asyncio.create_task(operate(settings, kubeconfig))
+    loop = asyncio.get_running_loop()
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of the container; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="modelrelease-operator", description="Operator of ModelReleases.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run the operator")
+    run.add_argument("--config", type=Path, required=True, help="configuration file")
+    run.add_argument("--kubeconfig", type=Path, help="outside of a cluster: how to reach it")
+    options = parser.parse_args(arguments)
+    try:
+        settings = load_settings(options.config, os.environ)
+    except InvalidResource as problem:
+        print(f"modelrelease-operator: {problem}", file=sys.stderr)  # noqa: T201 - before logging is configured
+        return 2
+    configure_logging(str(settings.log_level))
+    try:
+        asyncio.run(_until_stopped(settings, options.kubeconfig))
+    except* ReleaseError as group:
+        for error in group.exceptions:
+            _log.error("ended", error=str(error))
+        status = 1
+    else:
+        status = 0
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

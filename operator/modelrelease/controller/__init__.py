@@ -1,0 +1,1 @@
+"""Observe, decide, do one step, look again: everything that runs."""

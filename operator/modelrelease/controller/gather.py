@@ -1,0 +1,160 @@
+"""One look at the world: all reads of a reconciliation happen here, and nothing is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from modelrelease.api.annotations import Request, read_requests
+from modelrelease.api.model import GROUP
+from modelrelease.api.spec import ModelReleaseSpec, parse_spec
+from modelrelease.api.status import Phase, ReleaseStatus, parse_status
+from modelrelease.controller.analyst import Analyst
+from modelrelease.controller.contention import Contention
+from modelrelease.controller.policies import POLICY_KINDS, uncovered
+from modelrelease.controller.workload import deployment_seen, field_owner
+from modelrelease.errors import Terminal
+from modelrelease.ports import Cluster, Key, Kind, Manifest, Traffic, Watched
+from modelrelease.rollout.canary import route_reference
+from modelrelease.rollout.labels import FINALIZER, canary_name
+from modelrelease.rollout.seen import AnalysisSeen, AutoscalerSeen, DeploymentSeen, RouteReference, RouteSeen, Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen, and the ModelRelease itself, to which writes are guarded."""
+
+    release: Manifest
+    seen: Seen
+    reference: RouteReference
+
+
+class Gatherer:
+    """Reads everything that `decide` may look at, concurrently and straight from the API server."""
+
+    def __init__(self, cluster: Cluster, traffic: Traffic, analyst: Analyst, contention: Contention) -> None:
+        self._cluster = cluster
+        self._traffic = traffic
+        self._analyst = analyst
+        self._contention = contention
+
+    async def look(self, key: Key, release: Manifest, now: float) -> Look:
+        """Raises InvalidResource where the spec cannot be read, and what the cluster raises."""
+        body = cast(dict[str, Any], release)
+        spec, status = parse_spec(body.get("spec")), parse_status(body.get("status"))
+        reference = route_reference(spec)
+        self._contention.remember(key, spec)
+        stable, canary, service, canary_service, route = await asyncio.gather(
+            self._arm(key.namespace, spec.workload.deployment, spec),
+            self._arm(key.namespace, canary_name(spec.workload.deployment), spec),
+            self._cluster.get(Kind.SERVICE, key.namespace, spec.service_name),
+            self._cluster.get(Kind.SERVICE, key.namespace, canary_name(spec.service_name)),
+            self._route(key.namespace, reference),
+        )
+        preparing = status.phase is Phase.PREPARING
+        metadata = body["metadata"]
+        requests, gitops = _requests(metadata)
+        seen = Seen(
+            namespace=key.namespace,
+            name=key.name,
+            uid=metadata["uid"],
+            generation=metadata.get("generation", 0),
+            is_deleting="deletionTimestamp" in metadata,
+            has_finalizer=FINALIZER in (metadata.get("finalizers") or []),
+            spec=spec,
+            status=status,
+            requests=requests,
+            gitops_requests=gitops,
+            stable=stable,
+            canary=canary,
+            stable_service=service,
+            canary_service=canary_service,
+            policy_missing=await self._policy_missing(key.namespace, reference, route) if preparing else False,
+            route=route if isinstance(route, RouteSeen) else None,
+            route_problem=None if isinstance(route, RouteSeen) else route,
+            autoscaler=await self._autoscaler(key.namespace, spec, status),
+            analysis=self._analysis(key, spec, status, canary, now),
+            conflict=await self._contention.rival(key, spec, status.phase),
+            uncovered_policies=await self._uncovered(key.namespace, stable, canary) if preparing else (),
+            provider_problem=self._analyst.problem(spec.analysis.provider, spec.analysis.source),
+        )
+        return Look(release, seen, reference)
+
+    async def _arm(self, namespace: str, name: str, spec: ModelReleaseSpec) -> DeploymentSeen | None:
+        manifest = await self._cluster.get(Kind.DEPLOYMENT, namespace, name)
+        if manifest is None:
+            return None
+        selector = cast(dict[str, Any], manifest)["spec"]["selector"].get("matchLabels") or {}
+        pods = await self._cluster.list(Kind.POD, namespace, selector) if selector else []
+        return deployment_seen(manifest, pods, spec.workload.container)
+
+    async def _route(self, namespace: str, reference: RouteReference) -> RouteSeen | tuple[str, str]:
+        try:
+            return await self._traffic.read(namespace, reference)
+        except Terminal as problem:
+            return problem.reason, str(problem)
+
+    async def _policy_missing(
+        self, namespace: str, reference: RouteReference, route: RouteSeen | tuple[str, str]
+    ) -> bool:
+        return isinstance(route, RouteSeen) and await self._traffic.policy_missing(namespace, reference, route)
+
+    async def _autoscaler(self, namespace: str, spec: ModelReleaseSpec, status: ReleaseStatus) -> AutoscalerSeen | None:
+        """The HorizontalPodAutoscaler of stable; needed only where it is to be held or put back."""
+        if status.phase is not Phase.PREPARING and status.held_autoscaler is None:
+            return None
+        for manifest in await self._cluster.list(Kind.AUTOSCALER, namespace):
+            body = cast(dict[str, Any], manifest)
+            target = body["spec"].get("scaleTargetRef") or {}
+            if target.get("kind") == "Deployment" and target.get("name") == spec.workload.deployment:
+                metadata = body["metadata"]
+                return AutoscalerSeen(
+                    name=metadata["name"],
+                    min_replicas=body["spec"].get("minReplicas", 1),
+                    resource_version=metadata.get("resourceVersion", ""),
+                )
+        return None
+
+    async def _uncovered(
+        self, namespace: str, stable: DeploymentSeen | None, canary: DeploymentSeen | None
+    ) -> tuple[str, ...]:
+        if stable is None or canary is None:
+            return ()
+        lists = await asyncio.gather(*(self._cluster.list(kind, namespace) for kind in POLICY_KINDS))
+        found = [(kind, policy) for kind, policies in zip(POLICY_KINDS, lists, strict=True) for policy in policies]
+        return uncovered(found, _pod_labels(stable), _pod_labels(canary))
+
+    def _analysis(
+        self, key: Key, spec: ModelReleaseSpec, status: ReleaseStatus, canary: DeploymentSeen | None, now: float
+    ) -> AnalysisSeen | None:
+        if status.phase.is_at_rest or status.snapshot is None:
+            self._analyst.forget(key)
+            return None
+        watched = Watched(
+            namespace=key.namespace,
+            stable_service=spec.service_name,
+            canary_service=canary_name(spec.service_name),
+            source=status.snapshot.analysis.source,
+            error_codes=tuple(status.snapshot.analysis.error_rate.codes),
+        )
+        changed = canary.pods_changed_at_seconds if canary is not None else None
+        return self._analyst.look(key, watched, status, changed, now)
+
+
+def _pod_labels(deployment: DeploymentSeen) -> Mapping[str, str]:
+    template = cast(dict[str, Any], deployment.manifest)["spec"]["template"]
+    return cast(Mapping[str, str], (template.get("metadata") or {}).get("labels") or {})
+
+
+def _requests(metadata: dict[str, Any]) -> tuple[tuple[Request, ...], tuple[Request, ...]]:
+    """Steering annotations, those of people and those that a GitOps tool owns."""
+    found = read_requests(metadata.get("annotations") or {})
+    managed = metadata.get("managedFields") or []
+    owned = tuple(
+        request
+        for request in found
+        if field_owner(managed, ("f:metadata", "f:annotations", f"f:{GROUP}/{request.action.value}"))
+    )
+    return tuple(request for request in found if request not in owned), owned

@@ -1,0 +1,53 @@
+"""Which status writes are worth making now. Pure but for the counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from modelrelease.api.status import ReleaseStatus, dump_status
+from modelrelease.ports import Key
+
+WRITES_PER_SECOND = 5.0
+"""Refreshes of figures, over all releases: at 10,000 releases more would drown the API server."""
+
+_FIGURES = ("analysis", "judge", "message", "confirmedWeight", "stable", "canary")
+
+
+def is_significant(before: ReleaseStatus, after: ReleaseStatus) -> bool:
+    """Whether more than figures changed: such a write is never put off."""
+    return _essence(before) != _essence(after)
+
+
+def _essence(status: ReleaseStatus) -> dict[str, Any]:
+    dumped: dict[str, Any] = {key: value for key, value in dump_status(status).items() if key not in _FIGURES}
+    dumped["conditions"] = [
+        (one["type"], one["status"], one["reason"], one["observedGeneration"]) for one in dumped["conditions"]
+    ]
+    # The arms' images and digests are decisions, their counts of replicas are figures.
+    dumped["images"] = [(arm.image, arm.digest) for arm in (status.stable, status.canary)]
+    return dumped
+
+
+class Refreshes:
+    """Lets figures through once per interval and release, and all together at most WRITES_PER_SECOND."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._last: dict[Key, float] = {}
+        self._tokens = WRITES_PER_SECOND
+        self._refilled = monotonic()
+
+    def allow(self, key: Key, interval_seconds: float) -> bool:
+        """Whether figures of `key` may be written now; says yes at most once per interval."""
+        now = self._monotonic()
+        self._tokens = min(WRITES_PER_SECOND, self._tokens + (now - self._refilled) * WRITES_PER_SECOND)
+        self._refilled = now
+        if self._tokens < 1 or now - self._last.get(key, -interval_seconds) < interval_seconds * 0.9:
+            return False
+        self._tokens -= 1
+        self._last[key] = now
+        return True
+
+    def forget(self, key: Key) -> None:
+        self._last.pop(key, None)

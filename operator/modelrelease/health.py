@@ -1,0 +1,48 @@
+"""Probes and metrics over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+PROBE_PORT = 8081
+METRICS_PORT = 8080
+
+Check = Callable[[], str]
+"""Empty when all is well, else a sentence."""
+
+
+@asynccontextmanager
+async def serving(live: Check, ready: Check) -> AsyncIterator[None]:
+    """Serve `/livez` and `/readyz` on one port and `/metrics` on another while the block runs."""
+    probes = web.Application()
+    probes.router.add_get("/livez", _probe(live))
+    probes.router.add_get("/readyz", _probe(ready))
+    metrics = web.Application()
+    metrics.router.add_get("/metrics", _metrics)
+    runners = []
+    for app, port in ((probes, PROBE_PORT), (metrics, METRICS_PORT)):
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, port=port).start()
+        runners.append(runner)
+    try:
+        yield
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+
+
+def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        problem = check()
+        return web.Response(text=problem or "ok", status=503 if problem else 200)
+
+    return answer
+
+
+async def _metrics(_: web.Request) -> web.Response:
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

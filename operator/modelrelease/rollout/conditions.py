@@ -1,0 +1,140 @@
+"""Status conditions, derived from the rest of the status: nothing is remembered in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelrelease.api.status import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    Outcome,
+    Phase,
+    ReleaseStatus,
+)
+from modelrelease.rollout.seen import MetricsHealth, Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Why nothing moves until a person acts."""
+
+    reason: str
+    message: str
+
+
+def with_conditions(status: ReleaseStatus, seen: Seen, now: float, stall: Stall | None) -> ReleaseStatus:
+    """`status` with all eight conditions; transition times change only where a condition's status does."""
+    previous = {condition.type: condition for condition in seen.status.conditions}
+    fresh = []
+    for kind, (state, reason, message) in _facts(status, seen, stall).items():
+        before = previous.get(kind)
+        since = before.last_transition_time if before is not None and before.status is state else now
+        fresh.append(
+            Condition(
+                type=kind,
+                status=state,
+                reason=reason,
+                message=message,
+                observed_generation=seen.generation,
+                last_transition_time=since,
+            )
+        )
+    return status.model_copy(update={"conditions": fresh, "observed_generation": seen.generation})
+
+
+_Fact = tuple[ConditionStatus, str, str]
+
+
+def _facts(status: ReleaseStatus, seen: Seen, stall: Stall | None) -> dict[ConditionType, _Fact]:
+    return {
+        ConditionType.READY: _ready(status, stall),
+        ConditionType.RECONCILING: _reconciling(status),
+        ConditionType.STALLED: _stalled(stall),
+        ConditionType.CANARY_AVAILABLE: _canary_available(status, seen),
+        ConditionType.ANALYSIS_HEALTHY: _analysis_healthy(status, seen),
+        ConditionType.PAUSED: _paused(status, seen),
+        ConditionType.SUCCEEDED: _succeeded(status),
+        ConditionType.ROLLED_BACK: _rolled_back(status),
+    }
+
+
+def _truth(value: bool) -> ConditionStatus:
+    return ConditionStatus.TRUE if value else ConditionStatus.FALSE
+
+
+def _ready(status: ReleaseStatus, stall: Stall | None) -> _Fact:
+    if stall is not None:
+        return ConditionStatus.FALSE, stall.reason, stall.message
+    match status.phase:
+        case Phase.STABLE | Phase.SUCCEEDED:
+            return ConditionStatus.TRUE, str(status.phase), status.message
+        case Phase.ROLLED_BACK | Phase.FAILED:
+            return ConditionStatus.FALSE, str(status.phase), status.message
+        case _:
+            return ConditionStatus.FALSE, "ReleaseInProgress", status.message
+
+
+def _reconciling(status: ReleaseStatus) -> _Fact:
+    active = not status.phase.is_at_rest or status.phase is Phase.INITIALIZING
+    return _truth(active), str(status.phase), status.message if active else "No release is under way."
+
+
+def _stalled(stall: Stall | None) -> _Fact:
+    if stall is None:
+        return ConditionStatus.FALSE, "NotStalled", "Nothing keeps the operator from going on."
+    return ConditionStatus.TRUE, stall.reason, stall.message
+
+
+def _canary_available(status: ReleaseStatus, seen: Seen) -> _Fact:
+    if status.phase.is_at_rest:
+        return ConditionStatus.FALSE, "NoCanary", "No canary exists outside of a release."
+    canary = seen.canary
+    if canary is None:
+        return ConditionStatus.FALSE, "NotCreated", "The canary's Deployment does not exist yet."
+    if canary.available > 0:
+        return ConditionStatus.TRUE, "Available", f"At least one pod of {canary.name} is available."
+    if canary.trouble is not None:
+        return ConditionStatus.FALSE, canary.trouble.reason, canary.trouble.message
+    return ConditionStatus.FALSE, "NotAvailable", f"No pod of {canary.name} is available."
+
+
+def _analysis_healthy(status: ReleaseStatus, seen: Seen) -> _Fact:
+    if status.phase.is_at_rest or seen.analysis is None:
+        return ConditionStatus.UNKNOWN, "NotAnalysing", "No analysis is under way."
+    healthy = seen.analysis.health in (MetricsHealth.FRESH, MetricsHealth.WAITING)
+    reason = "MetricsFresh" if healthy else str(seen.analysis.health)
+    skipped = [metric.message for metric in status.analysis.metrics if metric.message]
+    message = "; ".join(skipped) if healthy and skipped else seen.analysis.message
+    if healthy and skipped:
+        reason = "LatencyUnresolvable"
+    return _truth(healthy), reason, message
+
+
+def _paused(status: ReleaseStatus, seen: Seen) -> _Fact:
+    if seen.spec.paused:
+        return ConditionStatus.TRUE, "SpecPaused", "spec.paused is true; set it to false to go on."
+    if status.paused:
+        reason = status.paused_reason or "Annotation"
+        return ConditionStatus.TRUE, reason, "Paused; annotate with modelrelease.dev/resume=true to go on."
+    return ConditionStatus.FALSE, "NotPaused", "Forward moves are allowed."
+
+
+def _succeeded(status: ReleaseStatus) -> _Fact:
+    match status.phase:
+        case Phase.SUCCEEDED:
+            return ConditionStatus.TRUE, "Succeeded", status.message
+        case Phase.STABLE:
+            return ConditionStatus.TRUE, "NothingToRelease", status.message
+        case Phase.ROLLED_BACK | Phase.FAILED:
+            return ConditionStatus.FALSE, status.outcome_reason or str(status.phase), status.message
+        case _:
+            return ConditionStatus.UNKNOWN, "ReleaseInProgress", status.message
+
+
+def _rolled_back(status: ReleaseStatus) -> _Fact:
+    if status.phase is Phase.ROLLED_BACK:
+        return ConditionStatus.TRUE, status.outcome_reason or "RolledBack", status.message
+    if status.phase is Phase.ROLLING_BACK and status.outcome is Outcome.ROLLED_BACK:
+        return ConditionStatus.FALSE, "RollingBack", status.message
+    return ConditionStatus.FALSE, "NotRolledBack", "This release was not rolled back."

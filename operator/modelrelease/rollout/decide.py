@@ -1,0 +1,70 @@
+"""The order in which rules are asked; the first that answers wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from modelrelease.rollout.decision import Decision
+from modelrelease.rollout.guard import (
+    abort,
+    another_release,
+    canary_lost,
+    capacity_follows,
+    come_back,
+    deletion,
+    foreign_weight,
+    lost_for_good,
+    route_gone,
+    settings_edited,
+    stamped,
+    superseded,
+    verdict,
+    weight_set_to_zero,
+)
+from modelrelease.rollout.outcome import conclude
+from modelrelease.rollout.preparing import preparing
+from modelrelease.rollout.progressing import progressing
+from modelrelease.rollout.promoting import baking, promoting
+from modelrelease.rollout.rest import at_rest
+from modelrelease.rollout.retreat import rolling_back
+from modelrelease.rollout.seen import Seen
+from modelrelease.rollout.steering import steer
+
+Rule = Callable[[Seen, float], Decision | None]
+
+RULES: tuple[Rule, ...] = (
+    # What takes traffic off the canary comes before everything else.
+    verdict,
+    stamped,
+    abort,
+    deletion,
+    canary_lost,
+    lost_for_good,
+    another_release,
+    superseded,
+    # What a person asked for is recorded before anything moves forward.
+    steer,
+    settings_edited,
+    rolling_back,
+    at_rest,
+    route_gone,
+    # The route and the capacity agree with status before status goes on.
+    weight_set_to_zero,
+    foreign_weight,
+    capacity_follows,
+    come_back,
+    # Forward.
+    preparing,
+    progressing,
+    baking,
+    promoting,
+)
+
+
+def decide(seen: Seen, now: float) -> Decision:
+    """The next thing to do for one release. Pure: the same look at the same time gives the same decision."""
+    for rule in RULES:
+        decision = rule(seen, now)
+        if decision is not None:
+            return decision
+    return conclude(seen, now, seen.status.message)

@@ -1,0 +1,323 @@
+"""Safety first: what overrides every forward move while a release is under way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelrelease.api.status import Outcome, Phase
+from modelrelease.judge import Assessment, enter_step
+from modelrelease.rollout.analysis import evidence_sentence, grid_after, judge_settings
+from modelrelease.rollout.capacity import replicas_needed, step_for_capacity
+from modelrelease.rollout.conditions import Stall
+from modelrelease.rollout.decision import Announcement, Decision, ScaleCanary, SetWeight
+from modelrelease.rollout.outcome import conclude, image_tag
+from modelrelease.rollout.retreat import retreat
+from modelrelease.rollout.revision import revision_of
+from modelrelease.rollout.seen import MetricsHealth, Seen
+from modelrelease.rollout.steering import FIGHT_REASON, abort_request, remembered
+
+ACTIVE = (Phase.PREPARING, Phase.PROGRESSING, Phase.PAUSED, Phase.BAKING, Phase.PROMOTING)
+SHIFTING = (Phase.PROGRESSING, Phase.PAUSED, Phase.BAKING)
+LOSSES_ALLOWED = 1
+FIGHTS_ALLOWED = 3
+SETTLE_SECONDS = 1.0
+"""Proxies learn of a weight later than the API server: istiod debounces for 100 ms and pushes in milliseconds
+(measured); a second is not counted."""
+
+
+def abort(seen: Seen, now: float) -> Decision | None:
+    """A person's wish to abort. Recorded with the retreat, so that the annotation can be removed afterwards."""
+    request = abort_request(seen)
+    if request is None or seen.status.phase not in ACTIVE:
+        return None
+    reason = f" ({request.value})" if request.value not in ("", "true") else ""
+    sentence = f"A person aborted the release of {image_tag(seen.status.canary.image)}{reason}."
+    decision = retreat(seen, now, "Aborted", sentence, Outcome.ROLLED_BACK)
+    status = decision.status.model_copy(update={"last_handled": remembered(seen, request, now)})
+    return Decision(status, decision.effect, decision.effect_first, decision.announcements, decision.again_seconds)
+
+
+def deletion(seen: Seen, now: float) -> Decision | None:
+    """The ModelRelease is being deleted: the canary goes, stable stays."""
+    if not seen.is_deleting or seen.status.phase not in ACTIVE:
+        return None
+    sentence = "The ModelRelease is being deleted; all traffic goes back to stable and the canary is removed."
+    return retreat(seen, now, "Deleted", sentence, Outcome.ROLLED_BACK)
+
+
+def superseded(seen: Seen, now: float) -> Decision | None:
+    """Image, env or template were edited: this release ends, another begins."""
+    if seen.status.phase not in (Phase.PREPARING, *SHIFTING):
+        return None
+    if revision_of(seen.spec, seen.status.retries) == seen.status.revision:
+        return None
+    sentence = (
+        f"The release of {image_tag(seen.status.canary.image)} gives way: the specification now asks for "
+        f"{image_tag(seen.spec.image)}."
+    )
+    return retreat(seen, now, "Superseded", sentence, Outcome.SUPERSEDED)
+
+
+def stamped(seen: Seen, now: float) -> Decision | None:
+    """A verdict stands on the canary that status does not know of: its writer died before it could say so."""
+    canary = seen.canary
+    if seen.status.phase not in ACTIVE or canary is None or not canary.verdict.startswith(f"{seen.status.revision}:"):
+        return None
+    reason = canary.verdict.split(":", 1)[1] or "VerdictFound"
+    sentence = f"A verdict against {image_tag(canary.image)} was found on its Deployment ({reason})."
+    return retreat(seen, now, reason, sentence, Outcome.ROLLED_BACK)
+
+
+_BLAME = {
+    "errors": ("ErrorRateTooHigh", "more errors than stable"),
+    "latency": ("LatencyTooHigh", "a higher P99 latency than stable"),
+    "errors-ceiling": ("ErrorRateAboveCeiling", "an error rate above its ceiling"),
+    "latency-ceiling": ("LatencyAboveCeiling", "a P99 latency above its ceiling"),
+}
+
+
+def verdict(seen: Seen, now: float) -> Decision | None:
+    """The judge's verdict against the canary."""
+    assessment = seen.analysis.assessment if seen.analysis is not None else None
+    if seen.status.phase not in SHIFTING or assessment is None or not assessment.rollback:
+        return None
+    reason, what = blame(assessment)
+    sentence = (
+        f"{image_tag(seen.status.canary.image)} has {what}: {evidence_sentence(assessment)} "
+        f"All traffic goes back to {image_tag(seen.status.stable.image)}."
+    )
+    return retreat(seen, now, reason, sentence, Outcome.ROLLED_BACK)
+
+
+def blame(assessment: Assessment) -> tuple[str, str]:
+    """Condition reason and words for the metric that the judge blames."""
+    return _BLAME.get(assessment.blame or "", ("Regression", "become worse than stable"))
+
+
+def another_release(seen: Seen, now: float) -> Decision | None:
+    """The canary's pods do not run what this release began with: edited by hand, or its tag changed content."""
+    canary, status = seen.canary, seen.status
+    if canary is None or status.phase not in SHIFTING:
+        return None
+    edited = canary.revision != status.revision or canary.image != status.canary.image
+    moved = len(canary.digests) > 1 or bool(
+        canary.digest and status.canary.digest and canary.digest != status.canary.digest
+    )
+    if not edited and not moved:
+        return None
+    what = "was edited" if edited else "runs another digest than it began with (its tag was moved)"
+    sentence = f"The canary's Deployment {canary.name} {what}; the release starts over."
+    return retreat(seen, now, "CanaryChanged", sentence, Outcome.SUPERSEDED)
+
+
+def canary_lost(seen: Seen, now: float) -> Decision | None:
+    """No canary pod is available: weight 0 at once; the second time, or in a crash loop, it is a verdict."""
+    status, canary = seen.status, seen.canary
+    if status.phase not in SHIFTING or (canary is not None and canary.available > 0):
+        return None
+    tag = image_tag(status.canary.image)
+    trouble = f" ({canary.trouble.reason}: {canary.trouble.message})" if canary and canary.trouble else ""
+    has_weight = seen.route is not None and seen.route.weight_percent > 0
+    newly_lost = has_weight or status.weight > 0
+    if (newly_lost and status.losses >= LOSSES_ALLOWED) or (canary is not None and canary.crash_loop):
+        sentence = f"The canary {tag} crashes again and again{trouble}; all traffic goes back to stable."
+        return retreat(seen, now, "CanaryCrashed", sentence, Outcome.ROLLED_BACK)
+    if newly_lost:
+        sentence = f"No pod of the canary {tag} is available{trouble}; its weight is 0 until one is."
+        return conclude(
+            seen,
+            now,
+            sentence,
+            changes={
+                "phase": Phase.PROGRESSING,
+                "weight": 0,
+                "confirmed_weight": 0,
+                "losses": status.losses + 1,
+                "step_started_at": now,
+            },
+            effect=SetWeight(0) if has_weight else None,
+            effect_first=True,
+            announcements=(Announcement("CanaryLost", sentence, warning=True),),
+        )
+    return None
+
+
+def lost_for_good(seen: Seen, now: float) -> Decision | None:
+    """The canary did not come back within the progress deadline."""
+    status, canary = seen.status, seen.canary
+    if status.phase not in SHIFTING or status.weight > 0 or status.snapshot is None:
+        return None
+    if canary is not None and canary.available > 0:
+        return None
+    if now - (status.step_started_at or now) <= status.snapshot.strategy.progress_deadline:
+        return None
+    sentence = f"The canary {image_tag(status.canary.image)} did not become available again."
+    return retreat(seen, now, "CanaryUnavailable", sentence, Outcome.ROLLED_BACK)
+
+
+def route_gone(seen: Seen, now: float) -> Decision | None:
+    """The route cannot be managed: say why, guess nothing, go on when it is back."""
+    if seen.route is not None or seen.status.phase not in ACTIVE:
+        return None
+    reason, sentence = seen.route_problem or ("RouteUnknown", "The route could not be read.")
+    return conclude(seen, now, sentence, stall=Stall(reason, sentence))
+
+
+def weight_set_to_zero(seen: Seen, now: float) -> Decision | None:
+    """The route is at 0 where status expects more.
+
+    An operator that died before its status write may have put a verdict there, so 0 is never simply overwritten: only
+    when fresh evidence, replayed up to now, says nothing against the canary does the release go on, from its first
+    step.
+    """
+    status, route = seen.status, seen.route
+    if status.phase not in SHIFTING or route is None or status.weight == 0 or not route.has_canary:
+        return None
+    if route.weight_percent != 0 or not route.is_consistent:
+        return None
+    if seen.analysis is None or seen.analysis.health is not MetricsHealth.FRESH or status.snapshot is None:
+        sentence = "The canary's weight was set to 0 by somebody else; waiting for fresh metrics before going on."
+        return conclude(seen, now, sentence)
+    if status.confirmed_weight == 0:
+        # This release is itself on the way up from 0 and has not got there yet.
+        return None
+    fights = status.fights + 1
+    sentence = "Somebody else set the canary's weight to 0; the release goes on from its first step."
+    changes: dict[str, Any] = {
+        "phase": Phase.PROGRESSING,
+        "step": 1,
+        "weight": 0,
+        "confirmed_weight": 0,
+        "step_started_at": now,
+        "fights": fights,
+        **_pause_after_fights(fights),
+    }
+    return conclude(
+        seen, now, sentence, changes=changes, announcements=(Announcement("WeightChanged", sentence, warning=True),)
+    )
+
+
+def _pause_after_fights(fights: int) -> dict[str, Any]:
+    return {"paused": True, "paused_reason": FIGHT_REASON} if fights >= FIGHTS_ALLOWED else {}
+
+
+def foreign_weight(seen: Seen, now: float) -> Decision | None:
+    """Bring the route to the weight that status holds: our own unfinished write, or somebody else's to undo."""
+    status, route = seen.status, seen.route
+    if status.phase not in SHIFTING or route is None:
+        return None
+    if route.weight_percent == status.weight and route.is_consistent:
+        return None
+    if status.confirmed_weight != status.weight and route.is_consistent:
+        return conclude(seen, now, status.message, effect=SetWeight(status.weight))
+    if status.paused_reason == FIGHT_REASON:
+        sentence = (
+            f"Somebody else keeps changing the weights of the route: it has {route.weight_percent} % for the canary "
+            f"where {status.weight} % was set. Stop the other writer, then annotate with modelrelease.dev/resume=true."
+        )
+        return conclude(seen, now, sentence, stall=Stall(FIGHT_REASON, sentence))
+    fights = status.fights + 1
+    sentence = (
+        f"Somebody else changed the canary's weight to {route.weight_percent} %; it was set back to {status.weight} % "
+        f"({fights} of {FIGHTS_ALLOWED} times before the release pauses)."
+    )
+    return conclude(
+        seen,
+        now,
+        sentence,
+        changes={"fights": fights, **_pause_after_fights(fights)},
+        effect=SetWeight(status.weight),
+        announcements=(Announcement("WeightChanged", sentence, warning=True),),
+    )
+
+
+def capacity_follows(seen: Seen, now: float) -> Decision | None:
+    """Fewer canary pods than the step needs: first ask for more, and let the weight follow what is there."""
+    status, canary, stable = seen.status, seen.canary, seen.stable
+    if status.phase not in SHIFTING or canary is None or stable is None or status.snapshot is None or status.step == 0:
+        return None
+    strategy = status.snapshot.strategy
+    needed = replicas_needed(strategy, stable.replicas, strategy.steps[status.step - 1].weight)
+    if canary.replicas < needed:
+        return conclude(seen, now, status.message, effect=ScaleCanary(needed))
+    if canary.available >= needed or status.weight == 0:
+        return None
+    step = max(1, step_for_capacity(strategy, stable.replicas, canary.available, status.step))
+    if step == status.step:
+        return None
+    weight = strategy.steps[step - 1].weight
+    sentence = (
+        f"Only {canary.available} of {needed} canary pods are available, so the weight goes from {status.weight} % "
+        f"down to {weight} %."
+    )
+    return conclude(
+        seen,
+        now,
+        sentence,
+        changes={**step_changes(seen, now, step), "phase": Phase.PROGRESSING},
+        effect=SetWeight(weight),
+        effect_first=True,
+        announcements=(Announcement("CapacityLost", sentence, warning=True),),
+    )
+
+
+def step_changes(seen: Seen, now: float, step: int) -> dict[str, Any]:
+    """Status changes that begin `step` (from 1), with the judge's gates reset."""
+    status = seen.status
+    if status.snapshot is None:
+        raise ValueError("a release without a snapshot cannot enter a step")
+    strategy, analysis = status.snapshot.strategy, status.snapshot.analysis
+    weight = strategy.steps[step - 1].weight
+    changes: dict[str, Any] = {
+        "step": step,
+        "weight": weight,
+        "step_started_at": now,
+        "ever_weighted": True,
+    }
+    state = seen.analysis.state if seen.analysis is not None else None
+    if state is not None:
+        at = grid_after(now + SETTLE_SECONDS, analysis.interval)
+        entered = enter_step(state, judge_settings(strategy, analysis), step=step - 1, at_seconds=at)
+        changes["judge"] = entered.to_json()
+    return changes
+
+
+def come_back(seen: Seen, now: float) -> Decision | None:
+    """The canary is available again after a loss (or after the route stood at 0): back to the step's weight."""
+    status, canary = seen.status, seen.canary
+    if status.phase not in SHIFTING or status.weight != 0 or status.step == 0 or canary is None:
+        return None
+    if status.paused or seen.spec.paused:
+        return conclude(seen, now, "Paused at weight 0.")
+    if canary.available == 0:
+        return conclude(seen, now, status.message)
+    if seen.analysis is None or seen.analysis.health is not MetricsHealth.FRESH:
+        sentence = "The canary is available again; waiting for fresh metrics before it gets traffic."
+        return conclude(seen, now, sentence)
+    changes = step_changes(seen, now, status.step)
+    sentence = f"The canary is available again and gets {changes['weight']} % of the traffic."
+    return conclude(
+        seen,
+        now,
+        sentence,
+        changes=changes,
+        effect=SetWeight(changes["weight"]),
+        announcements=(Announcement("CanaryBack", sentence),),
+    )
+
+
+def settings_edited(seen: Seen, now: float) -> Decision | None:
+    """Strategy or analysis were edited under way: they apply to the next release, and an Event says so once."""
+    status = seen.status
+    if status.phase not in ACTIVE or status.snapshot is None or status.observed_generation == seen.generation:
+        return None
+    if (seen.spec.strategy, seen.spec.analysis) == (status.snapshot.strategy, status.snapshot.analysis):
+        return None
+    sentence = "Edits of strategy and analysis apply to the next release; this one goes on as it began."
+    return conclude(
+        seen,
+        now,
+        status.message,
+        changes={"observed_generation": seen.generation},
+        announcements=(Announcement("SettingsDeferred", sentence),),
+    )

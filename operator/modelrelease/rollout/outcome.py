@@ -1,0 +1,130 @@
+"""How every decision is put into words and into status: one place fills in what all of them share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelrelease.api.durations import format_duration
+from modelrelease.api.status import ArmStatus, HistoryEntry, Outcome, Phase, ReleaseStatus
+from modelrelease.rollout.analysis import analysis_status
+from modelrelease.rollout.conditions import Stall, with_conditions
+from modelrelease.rollout.decision import IMMEDIATELY, Announcement, Decision, Effect
+from modelrelease.rollout.seen import DeploymentSeen, Seen
+
+HISTORY_LENGTH = 10
+
+
+def conclude(  # noqa: PLR0913 - one call that every rule ends in; all but three are optional
+    seen: Seen,
+    now: float,
+    message: str,
+    *,
+    changes: dict[str, Any] | None = None,
+    stall: Stall | None = None,
+    effect: Effect | None = None,
+    effect_first: bool = False,
+    announcements: tuple[Announcement, ...] = (),
+    again_seconds: float | None = None,
+) -> Decision:
+    """A decision with a complete status: figures, arms, message and conditions.
+
+    After an effect or a change of status the world is looked at again at once, unless told otherwise.
+    """
+    status = seen.status.model_copy(update={**(changes or {}), "message": message})
+    status = _with_figures(status, seen, now)
+    status = with_conditions(status, seen, now, stall)
+    if again_seconds is None:
+        again_seconds = IMMEDIATELY if effect is not None or changes else interval_seconds(seen)
+    return Decision(status, effect, effect_first, announcements, again_seconds)
+
+
+def interval_seconds(seen: Seen) -> float:
+    """How soon an active release is looked at again without an event."""
+    snapshot = seen.status.snapshot
+    return snapshot.analysis.interval if snapshot is not None else seen.spec.analysis.interval
+
+
+def _with_figures(status: ReleaseStatus, seen: Seen, now: float) -> ReleaseStatus:
+    at_rest = status.phase.is_at_rest
+    update: dict[str, Any] = {
+        "stable": _arm(seen.stable, status.stable),
+        "canary": ArmStatus(image=status.canary.image, digest=status.canary.digest)
+        if at_rest
+        else _canary_arm(seen.canary, status.canary),
+        "progress": f"{status.step}/{status.steps}" if status.steps and not at_rest else "",
+    }
+    if seen.route is not None and status.weight == seen.status.weight == seen.route.weight_percent:
+        update["confirmed_weight"] = status.weight
+    if not at_rest:
+        update["analysis"] = analysis_status(seen.analysis, status.analysis, now)
+        if seen.analysis is not None and seen.analysis.state is not None and status.judge == seen.status.judge:
+            update["judge"] = seen.analysis.state.to_json()
+    return status.model_copy(update=update)
+
+
+def _arm(seen: DeploymentSeen | None, previous: ArmStatus) -> ArmStatus:
+    if seen is None:
+        return previous.model_copy(update={"replicas": 0, "ready_replicas": 0})
+    return ArmStatus(
+        image=seen.image,
+        digest=seen.digest or (previous.digest if previous.image == seen.image else ""),
+        deployment=seen.name,
+        replicas=seen.replicas,
+        ready_replicas=seen.ready,
+    )
+
+
+def _canary_arm(seen: DeploymentSeen | None, release: ArmStatus) -> ArmStatus:
+    """Image and digest stay what the release began with; only the counts follow the Deployment."""
+    return ArmStatus(
+        image=release.image,
+        digest=release.digest,
+        deployment=seen.name if seen is not None else "",
+        replicas=seen.replicas if seen is not None else 0,
+        ready_replicas=seen.ready if seen is not None else 0,
+    )
+
+
+def image_tag(image: str) -> str:
+    """The part of an image reference by which people tell versions apart."""
+    name = image.rsplit("/", 1)[-1]
+    if "@" in name:
+        return name.split("@", 1)[1][:19]
+    return name.split(":", 1)[1] if ":" in name else name
+
+
+def history_with(status: ReleaseStatus, outcome: Outcome, message: str, now: float) -> list[HistoryEntry]:
+    """The history with the release that ends now in front."""
+    started = status.started_at or now
+    entry = HistoryEntry(
+        revision=status.revision,
+        image=status.canary.image,
+        digest=status.canary.digest,
+        outcome=outcome,
+        reason=status.outcome_reason or str(outcome),
+        message=message,
+        started_at=started,
+        finished_at=now,
+        duration=format_duration(now - started),
+    )
+    return [entry, *status.history][:HISTORY_LENGTH]
+
+
+def ended(phase: Phase) -> dict[str, Any]:
+    """Status changes that every end of a release makes."""
+    return {
+        "phase": phase,
+        "step": 0,
+        "weight": 0,
+        "confirmed_weight": 0,
+        "judge": None,
+        "stable_template": None,
+        "held_autoscaler": None,
+        "step_started_at": None,
+        "approved_step": 0,
+        "paused": False,
+        "paused_reason": "",
+        "losses": 0,
+        "fights": 0,
+        "ever_weighted": False,
+    }

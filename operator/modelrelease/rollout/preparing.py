@@ -1,0 +1,251 @@
+"""Before any traffic: the canary's objects, its capacity, and everything that could be wrong."""
+
+from __future__ import annotations
+
+from modelrelease.api.spec import OnUnresolvable, PolicyCoverage, Strategy
+from modelrelease.api.status import HeldAutoscaler, Outcome, Phase
+from modelrelease.errors import Terminal
+from modelrelease.rollout.canary import canary_deployment
+from modelrelease.rollout.capacity import replicas_needed
+from modelrelease.rollout.conditions import Stall
+from modelrelease.rollout.decision import (
+    Announcement,
+    CreateCanaryRule,
+    CreateCanaryService,
+    CreateDeployment,
+    Decision,
+    DeleteCanary,
+    ScaleCanary,
+    SetAutoscalerMinimum,
+    SetWeight,
+)
+from modelrelease.rollout.guard import step_changes
+from modelrelease.rollout.outcome import conclude, image_tag
+from modelrelease.rollout.retreat import retreat
+from modelrelease.rollout.seen import MetricsHealth, Seen
+
+WAIT_SECONDS = 2.0
+
+
+def preparing(seen: Seen, now: float) -> Decision | None:
+    """One step of the preparation; None in other phases."""
+    if seen.status.phase is not Phase.PREPARING:
+        return None
+    for rule in (
+        _conflict,
+        _hold_autoscaler,
+        _other_canary,
+        _deployment,
+        _service,
+        _rule,
+        _policies,
+        _capacity,
+        _deadline,
+        _canary_available,
+        _stable_available,
+        _metrics,
+        _latency,
+    ):
+        decision = rule(seen, now)
+        if decision is not None:
+            return decision
+    return _first_step(seen, now)
+
+
+def _strategy(seen: Seen) -> Strategy:
+    return seen.status.snapshot.strategy if seen.status.snapshot is not None else seen.spec.strategy
+
+
+def first_step(seen: Seen) -> int:
+    """The step that a release begins with: the first, or the last where a person promoted it in full."""
+    steps = len(_strategy(seen).steps)
+    return steps if seen.status.approved_step > steps else 1
+
+
+def _conflict(seen: Seen, now: float) -> Decision | None:
+    if not seen.conflict:
+        return None
+    sentence = f"ModelRelease {seen.conflict!r} manages the same Deployment or route already; delete one of the two."
+    return retreat(seen, now, "Conflict", sentence, Outcome.FAILED)
+
+
+def _hold_autoscaler(seen: Seen, now: float) -> Decision | None:
+    """Keep stable's size: its traffic leaves, but it may have to take everything back."""
+    autoscaler, stable, held = seen.autoscaler, seen.stable, seen.status.held_autoscaler
+    if autoscaler is None or stable is None or not _strategy(seen).hold_autoscaler:
+        return None
+    if held is None:
+        target = max(stable.replicas, autoscaler.min_replicas)
+        record = HeldAutoscaler(name=autoscaler.name, min_replicas=autoscaler.min_replicas, held_at=target)
+        return conclude(
+            seen,
+            now,
+            seen.status.message,
+            changes={"held_autoscaler": record},
+            effect=SetAutoscalerMinimum(autoscaler.name, target) if target != autoscaler.min_replicas else None,
+        )
+    if autoscaler.min_replicas == held.min_replicas != held.held_at:
+        return conclude(seen, now, seen.status.message, effect=SetAutoscalerMinimum(held.name, held.held_at))
+    return None
+
+
+def _other_canary(seen: Seen, now: float) -> Decision | None:
+    if seen.canary is None or seen.canary.revision == seen.status.revision:
+        return None
+    return conclude(seen, now, "Removing the canary of an earlier release.", effect=DeleteCanary(seen.canary.uid))
+
+
+def _deployment(seen: Seen, now: float) -> Decision | None:
+    if seen.canary is not None:
+        return None
+    if seen.stable is None or seen.stable_service is None:
+        sentence = "Stable's Deployment or Service is gone; waiting for it to come back."
+        return conclude(seen, now, sentence, stall=Stall("StableMissing", sentence))
+    try:
+        manifest = canary_deployment(
+            seen.stable.manifest,
+            seen.stable_service,
+            seen.spec,
+            release=seen.name,
+            revision=seen.status.revision,
+            replicas=_needed(seen),
+        )
+    except Terminal as problem:
+        return retreat(seen, now, problem.reason, str(problem), Outcome.FAILED)
+    return conclude(seen, now, seen.status.message, effect=CreateDeployment(manifest))
+
+
+def _needed(seen: Seen) -> int:
+    strategy = _strategy(seen)
+    stable = max(1, seen.stable.replicas) if seen.stable is not None else 1
+    return replicas_needed(strategy, stable, strategy.steps[first_step(seen) - 1].weight)
+
+
+def _service(seen: Seen, now: float) -> Decision | None:
+    if seen.canary_service is not None:
+        return None
+    return conclude(seen, now, seen.status.message, effect=CreateCanaryService())
+
+
+def _rule(seen: Seen, now: float) -> Decision | None:
+    if not seen.policy_missing:
+        return None
+    return conclude(seen, now, seen.status.message, effect=CreateCanaryRule())
+
+
+def _policies(seen: Seen, now: float) -> Decision | None:
+    if not seen.uncovered_policies:
+        return None
+    names = ", ".join(seen.uncovered_policies)
+    sentence = f"These policies select stable's pods but not the canary's: {names}. Widen their selectors."
+    if _strategy(seen).policy_coverage is PolicyCoverage.REQUIRE:
+        return retreat(seen, now, "PolicyUncovered", sentence, Outcome.FAILED)
+    return None
+
+
+def _capacity(seen: Seen, now: float) -> Decision | None:
+    needed = _needed(seen)
+    if seen.canary is None or seen.canary.replicas >= needed:
+        return None
+    return conclude(seen, now, seen.status.message, effect=ScaleCanary(needed))
+
+
+def _deadline(seen: Seen, now: float) -> Decision | None:
+    canary, strategy = seen.canary, _strategy(seen)
+    ready = canary is not None and canary.available >= _needed(seen)
+    if ready or now - (seen.status.phase_started_at or now) <= strategy.progress_deadline:
+        return None
+    trouble = canary.trouble if canary is not None else None
+    why = f"{trouble.reason}: {trouble.message}" if trouble else "its pods never became ready"
+    reason = trouble.reason if trouble else "ProgressDeadlineExceeded"
+    available = canary.available if canary is not None else 0
+    sentence = (
+        f"The canary {image_tag(seen.status.canary.image)} had {available} of {_needed(seen)} pods available within "
+        f"{strategy.progress_deadline:.0f} s ({why}). It never received traffic."
+    )
+    return retreat(seen, now, reason, sentence, Outcome.FAILED)
+
+
+def _canary_available(seen: Seen, now: float) -> Decision | None:
+    canary, needed = seen.canary, _needed(seen)
+    if canary is None or canary.available >= needed:
+        return None
+    trouble = f" {canary.trouble.reason}: {canary.trouble.message}" if canary.trouble else ""
+    sentence = (
+        f"Waiting for the canary {image_tag(seen.status.canary.image)}: {canary.available} of {needed} pods are "
+        f"available.{trouble}"
+    )
+    return conclude(seen, now, sentence, again_seconds=WAIT_SECONDS)
+
+
+def _stable_available(seen: Seen, now: float) -> Decision | None:
+    if (seen.stable is not None and seen.stable.available > 0) or first_step(seen) > 1:
+        return None
+    sentence = (
+        "Stable has no available pod, so there is nothing to compare with. Mend stable, or annotate with "
+        "modelrelease.dev/promote=full to release without a comparison."
+    )
+    return conclude(seen, now, sentence, stall=Stall("StableUnavailable", sentence), again_seconds=WAIT_SECONDS)
+
+
+def _metrics(seen: Seen, now: float) -> Decision | None:
+    """No traffic before the metrics can be read: a judge without eyes must not begin."""
+    analysis = seen.analysis
+    if (analysis is not None and analysis.state is not None) or first_step(seen) > 1:
+        return None
+    detail = analysis.message if analysis is not None and analysis.health is MetricsHealth.UNAVAILABLE else ""
+    sentence = f"The canary is available; reading stable's metrics before any traffic moves. {detail}".strip()
+    return conclude(seen, now, sentence, again_seconds=1.0)
+
+
+def _latency(seen: Seen, now: float) -> Decision | None:
+    assessment = seen.analysis.assessment if seen.analysis is not None else None
+    hold = (
+        seen.status.snapshot is not None
+        and seen.status.snapshot.analysis.latency_p99.on_unresolvable is OnUnresolvable.HOLD
+    )
+    if assessment is None or not hold or all(metric.resolvable for metric in assessment.metrics):
+        return None
+    sentence = (
+        "The latency buckets cannot resolve stable's P99; use finer buckets, or set "
+        "spec.analysis.latencyP99.onUnresolvable to Skip."
+    )
+    return conclude(seen, now, sentence, stall=Stall("LatencyUnresolvable", sentence))
+
+
+def _first_step(seen: Seen, now: float) -> Decision:
+    if seen.spec.paused or seen.status.paused:
+        return conclude(seen, now, "The canary is available; the release is paused before its first step.")
+    if seen.route is not None and not seen.route.is_consistent:
+        sentence = "The weights of the route do not add up to 100; mend them before a release."
+        return conclude(seen, now, sentence, stall=Stall("RouteUnsupported", sentence))
+    step = first_step(seen)
+    changes = step_changes(seen, now, step)
+    steps = len(_strategy(seen).steps)
+    phase = Phase.BAKING if step == steps else Phase.PROGRESSING
+    digest = seen.canary.digest if seen.canary is not None else ""
+    arm = seen.status.canary.model_copy(update={"digest": digest})
+    sentence = f"Step {step} of {steps}: {image_tag(arm.image)} gets {changes['weight']} % of the traffic."
+    announcements = [Announcement("StepStarted", sentence)]
+    if seen.uncovered_policies:
+        names = ", ".join(seen.uncovered_policies)
+        announcements.append(
+            Announcement("PolicyUncovered", f"Policies that do not select the canary's pods: {names}.", warning=True)
+        )
+    if seen.stable is not None and seen.stable.gitops_owner:
+        announcements.append(
+            Announcement(
+                "ImageOwnedByGitOps",
+                f"{seen.stable.gitops_owner} owns the image of {seen.stable.name} and would take a promotion back; "
+                "leave the image out of its manifest or let it ignore that field.",
+                warning=True,
+            )
+        )
+    return conclude(
+        seen,
+        now,
+        sentence,
+        changes={**changes, "phase": phase, "phase_started_at": now, "canary": arm},
+        effect=SetWeight(changes["weight"]),
+        announcements=tuple(announcements),
+    )

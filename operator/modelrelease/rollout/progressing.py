@@ -1,0 +1,158 @@
+"""Forward: a step ends when what `advance` asks for is there, and capacity leads traffic."""
+
+from __future__ import annotations
+
+from modelrelease.api.durations import format_duration
+from modelrelease.api.spec import Advance, OnStepDeadline, Step, Strategy
+from modelrelease.api.status import Outcome, Phase
+from modelrelease.judge import Assessment
+from modelrelease.rollout.analysis import bars_sentence, evidence_sentence
+from modelrelease.rollout.capacity import replicas_needed
+from modelrelease.rollout.conditions import Stall
+from modelrelease.rollout.decision import Announcement, Decision, ScaleCanary, SetWeight
+from modelrelease.rollout.guard import step_changes
+from modelrelease.rollout.outcome import conclude, image_tag
+from modelrelease.rollout.retreat import retreat
+from modelrelease.rollout.seen import MetricsHealth, Seen
+
+
+def progressing(seen: Seen, now: float) -> Decision | None:
+    """Go on to the next step, or say what is waited for."""
+    status = seen.status
+    if status.phase not in (Phase.PROGRESSING, Phase.PAUSED) or status.snapshot is None or status.step == 0:
+        return None
+    if status.step >= len(status.snapshot.strategy.steps):
+        return _bake(seen, now)
+    wanted = Phase.PAUSED if seen.spec.paused or status.paused else Phase.PROGRESSING
+    if status.phase is not wanted:
+        sentence = "Paused: forward moves wait." if wanted is Phase.PAUSED else "Forward moves go on."
+        return conclude(seen, now, sentence, changes={"phase": wanted})
+    waiting = _waits_for(seen, now)
+    if waiting:
+        return _wait(seen, now, waiting)
+    return _advance(seen, now)
+
+
+def _strategy(seen: Seen) -> Strategy:
+    if seen.status.snapshot is None:
+        raise ValueError("a release under way has a snapshot")
+    return seen.status.snapshot.strategy
+
+
+def _step(seen: Seen) -> Step:
+    return _strategy(seen).steps[seen.status.step - 1]
+
+
+def is_approved(seen: Seen) -> bool:
+    """Whether a person let the release leave the current step."""
+    return seen.status.approved_step > seen.status.step
+
+
+def _waits_for(seen: Seen, now: float) -> str:
+    """What the current step still waits for, as the end of a sentence; empty when it may end."""
+    status, step = seen.status, _step(seen)
+    if seen.spec.paused:
+        return "Paused by spec.paused; set it to false to go on."
+    if status.paused:
+        return "Paused; annotate with modelrelease.dev/resume=true to go on."
+    if is_approved(seen):
+        return ""
+    if step.approval:
+        return "Waiting for approval; annotate with modelrelease.dev/promote=next."
+    left = (status.step_started_at or now) + step.min_duration - now
+    if left > 0:
+        return f"The step lasts at least {format_duration(step.min_duration)}; {format_duration(max(1, left))} left."
+    if _deadline_over(seen, now) and _strategy(seen).on_step_deadline is OnStepDeadline.PROMOTE:
+        return ""
+    if _strategy(seen).advance is Advance.TIME:
+        return _time_waits_for(seen)
+    return _evidence_waits_for(seen)
+
+
+def _time_waits_for(seen: Seen) -> str:
+    analysis, snapshot = seen.analysis, seen.status.snapshot
+    if snapshot is None or analysis is None or analysis.health is not MetricsHealth.FRESH:
+        return f"Waiting for fresh metrics. {analysis.message if analysis is not None else ''}".strip()
+    needed = snapshot.analysis.min_requests
+    if analysis.requests_in_step < needed:
+        return f"Waiting for requests: {analysis.requests_in_step} of at least {needed} canary requests in this step."
+    return ""
+
+
+def _evidence_waits_for(seen: Seen) -> str:
+    analysis = seen.analysis
+    if analysis is None or analysis.assessment is None or analysis.health is not MetricsHealth.FRESH:
+        return f"No evidence: {analysis.message if analysis is not None else 'no metrics yet.'}"
+    if analysis.assessment.gate_passed:
+        return ""
+    seconds = analysis.seconds_to_gate
+    when = f" About {format_duration(max(1.0, seconds))} to the next step." if seconds is not None else ""
+    return f"{bars_sentence(analysis.assessment)}{when}"
+
+
+def _deadline_over(seen: Seen, now: float) -> bool:
+    return now - (seen.status.step_started_at or now) > _strategy(seen).step_deadline
+
+
+def _wait(seen: Seen, now: float, waiting: str) -> Decision:
+    status = seen.status
+    step, steps = status.step, len(_strategy(seen).steps)
+    figures = evidence_sentence(_assessment(seen))
+    sentence = f"Step {step} of {steps}, {status.weight} %: {figures} {waiting}"
+    if not _deadline_over(seen, now) or seen.spec.paused or status.paused:
+        return conclude(seen, now, sentence)
+    if _strategy(seen).on_step_deadline is OnStepDeadline.ROLLBACK:
+        return retreat(seen, now, "StepDeadlineExceeded", f"The step deadline is over. {sentence}", Outcome.ROLLED_BACK)
+    limit = format_duration(_strategy(seen).step_deadline)
+    overdue = f"The step has lasted longer than {limit} without enough evidence; it goes on collecting. {sentence}"
+    ready = next((c for c in status.conditions if c.type == "Ready"), None)
+    fresh = ready is None or ready.reason != "StepDeadlineExceeded"
+    return conclude(
+        seen,
+        now,
+        overdue,
+        stall=Stall("StepDeadlineExceeded", overdue),
+        announcements=(Announcement("StepDeadlineExceeded", overdue, warning=True),) if fresh else (),
+    )
+
+
+def _advance(seen: Seen, now: float) -> Decision:
+    """The next step, after the canary has the capacity for it."""
+    status, strategy, stable, canary = seen.status, _strategy(seen), seen.stable, seen.canary
+    steps = len(strategy.steps)
+    following = steps if status.approved_step >= steps else status.step + 1
+    weight = strategy.steps[following - 1].weight
+    needed = replicas_needed(strategy, max(1, stable.replicas) if stable is not None else 1, weight)
+    if canary is not None and canary.replicas < needed:
+        sentence = f"Scaling the canary from {canary.replicas} to {needed} pods for {weight} % of the traffic."
+        return conclude(
+            seen, now, sentence, effect=ScaleCanary(needed), announcements=(Announcement("CanaryScaled", sentence),)
+        )
+    if canary is None or canary.available < needed:
+        available = canary.available if canary is not None else 0
+        trouble = f" {canary.trouble.reason}: {canary.trouble.message}" if canary and canary.trouble else ""
+        return _wait(seen, now, f"Waiting for capacity: {available} of {needed} canary pods are available.{trouble}")
+    by = "approved by a person" if is_approved(seen) else evidence_sentence(_assessment(seen)).rstrip(".")
+    sentence = (
+        f"Step {following} of {steps}: {image_tag(status.canary.image)} gets {weight} % of the traffic, after step "
+        f"{status.step} with {by}."
+    )
+    phase = Phase.BAKING if following == steps else Phase.PROGRESSING
+    changes = {**step_changes(seen, now, following), "phase": phase, "phase_started_at": now}
+    return conclude(
+        seen,
+        now,
+        sentence,
+        changes=changes,
+        effect=SetWeight(weight),
+        announcements=(Announcement("StepStarted", sentence),),
+    )
+
+
+def _assessment(seen: Seen) -> Assessment | None:
+    return seen.analysis.assessment if seen.analysis is not None else None
+
+
+def _bake(seen: Seen, now: float) -> Decision:
+    """The release is at its last step without being in the bake: a canary that came back from a loss."""
+    return conclude(seen, now, seen.status.message, changes={"phase": Phase.BAKING, "phase_started_at": now})

@@ -1,0 +1,199 @@
+"""The end of a good release: bake at 100 %, replace stable under the canary's cover, give the traffic back."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from modelrelease.api.durations import format_duration
+from modelrelease.api.status import Outcome, Phase
+from modelrelease.errors import Terminal
+from modelrelease.rollout.analysis import evidence_sentence
+from modelrelease.rollout.canary import with_release
+from modelrelease.rollout.conditions import Stall
+from modelrelease.rollout.decision import (
+    Announcement,
+    Decision,
+    DeleteCanary,
+    RestoreRoute,
+    SetStableTemplate,
+    SetWeight,
+)
+from modelrelease.rollout.outcome import conclude, ended, history_with, image_tag
+from modelrelease.rollout.retreat import release_autoscaler, retreat
+from modelrelease.rollout.revision import template_digest
+from modelrelease.rollout.seen import DeploymentSeen, Manifest, Seen
+
+SETTLE_SECONDS = 5.0
+"""Least age of stable's newest ready pod before it gets traffic: endpoints travel through istiod to the proxies."""
+
+
+def baking(seen: Seen, now: float) -> Decision | None:
+    """All traffic on the canary, stable kept at full size for an instant way back."""
+    status = seen.status
+    if status.phase is not Phase.BAKING or status.snapshot is None:
+        return None
+    strategy = status.snapshot.strategy
+    figures = evidence_sentence(seen.analysis.assessment if seen.analysis is not None else None)
+    if seen.spec.paused or status.paused:
+        return conclude(seen, now, f"Paused at 100 %: {figures}")
+    bake = max(strategy.bake_time, strategy.steps[-1].min_duration if status.step == status.steps else 0)
+    left = (status.step_started_at or now) + bake - now
+    if left > 0 and status.approved_step <= status.steps:
+        sentence = (
+            f"All traffic goes to {image_tag(status.canary.image)}; {format_duration(max(1, left))} of the bake are "
+        )
+        return conclude(seen, now, f"{sentence}left. {figures}", again_seconds=min(left, 10.0))
+    if strategy.steps[-1].approval and status.approved_step <= status.step:
+        return conclude(seen, now, "Waiting for approval; annotate with modelrelease.dev/promote=next.")
+    return _begin(seen, now)
+
+
+def _begin(seen: Seen, now: float) -> Decision:
+    stable = seen.stable
+    if stable is None:
+        sentence = "Stable's Deployment is gone; the canary keeps serving. Create the Deployment again to go on."
+        return conclude(seen, now, sentence, stall=Stall("DeploymentMissing", sentence))
+    image = seen.status.canary.digest or seen.spec.image
+    sentence = f"The bake is over: stable {stable.name} now gets {image_tag(image)} while the canary serves."
+    return conclude(
+        seen,
+        now,
+        sentence,
+        changes={
+            "phase": Phase.PROMOTING,
+            "phase_started_at": now,
+            "stable_template": _pod_template(stable),
+            "promoted_image": image,
+        },
+        announcements=(Announcement("Promoting", sentence),),
+        again_seconds=0.0,
+    )
+
+
+def _pod_template(stable: DeploymentSeen) -> Manifest:
+    return cast(Manifest, cast(dict[str, Any], stable.manifest["spec"])["template"])
+
+
+def promoting(seen: Seen, now: float) -> Decision | None:
+    """One step of the promotion."""
+    if seen.status.phase is not Phase.PROMOTING:
+        return None
+    for rule in (_canary_lost, _stable_template, _stable_ready, _traffic_back, _drain, _route, _canary):
+        decision = rule(seen, now)
+        if decision is not None:
+            return decision
+    return release_autoscaler(seen, now) or _finish(seen, now)
+
+
+def _canary_lost(seen: Seen, now: float) -> Decision | None:
+    """The cover is gone while stable rolls: traffic goes to whichever arm has pods, and stable's old template back."""
+    status, canary, stable = seen.status, seen.canary, seen.stable
+    if status.weight == 0 or (canary is not None and canary.available > 0):
+        return None
+    if stable is None or stable.available == 0:
+        sentence = "Neither the canary nor stable has an available pod; waiting for either."
+        return conclude(seen, now, sentence, stall=Stall("NothingAvailable", sentence), again_seconds=1.0)
+    if stable.is_rolled_out and stable.image == status.promoted_image:
+        return None  # stable is through already: go on and give it the traffic
+    sentence = (
+        f"The canary was lost while stable was being replaced; stable goes back to {image_tag(status.stable.image)}."
+    )
+    return retreat(seen, now, "CanaryLost", sentence, Outcome.ROLLED_BACK)
+
+
+def _wanted_template(seen: Seen) -> Manifest:
+    """Stable's template with the released image, by digest where one is known, and environment."""
+    base = seen.spec.workload.template or seen.status.stable_template
+    if base is None:
+        raise Terminal("TemplateMissing", "The status lost stable's template; set stable's image by hand.")
+    return with_release(base, seen.spec, seen.status.promoted_image)
+
+
+def _stable_template(seen: Seen, now: float) -> Decision | None:
+    stable, status = seen.stable, seen.status
+    if status.weight == 0:
+        return None  # traffic is back on stable already
+    if stable is None:
+        sentence = "Stable's Deployment is gone; the canary keeps serving. Create the Deployment again to go on."
+        return conclude(seen, now, sentence, stall=Stall("DeploymentMissing", sentence))
+    if stable.image == status.promoted_image and _has_env(seen, stable):
+        return None
+    wanted = _wanted_template(seen)
+    return conclude(
+        seen,
+        now,
+        status.message,
+        effect=SetStableTemplate(wanted, template_digest(seen.spec.workload.template)),
+    )
+
+
+def _has_env(seen: Seen, stable: DeploymentSeen) -> bool:
+    present = dict(stable.env)
+    return all(present.get(variable.name) == variable.value for variable in seen.spec.env)
+
+
+def _stable_ready(seen: Seen, now: float) -> Decision | None:
+    stable, status = seen.stable, seen.status
+    if status.weight == 0 or stable is None:
+        return None
+    settled = stable.pods_changed_at_seconds is None or now - stable.pods_changed_at_seconds >= SETTLE_SECONDS
+    if stable.is_rolled_out and settled:
+        return None
+    trouble = f" {stable.trouble.reason}: {stable.trouble.message}" if stable.trouble else ""
+    sentence = (
+        f"Stable {stable.name} rolls out {image_tag(status.promoted_image)} ({stable.available} of {stable.replicas} "
+        f"pods available) while the canary serves.{trouble}"
+    )
+    return conclude(seen, now, sentence, again_seconds=1.0)
+
+
+def _traffic_back(seen: Seen, now: float) -> Decision | None:
+    route, status = seen.route, seen.status
+    at_zero = route is None or (route.weight_percent == 0 and route.is_consistent)
+    if at_zero and status.weight == 0:
+        return None
+    sentence = f"Stable runs {image_tag(status.promoted_image)} and takes the traffic back; the canary drains."
+    return conclude(
+        seen,
+        now,
+        sentence,
+        changes={"weight": 0, "confirmed_weight": 0, "phase_started_at": now},
+        effect=None if at_zero else SetWeight(0),
+        effect_first=True,
+        announcements=(Announcement("TrafficReturned", sentence),),
+    )
+
+
+def _drain(seen: Seen, now: float) -> Decision | None:
+    status = seen.status
+    if seen.route is None or not seen.route.has_canary or status.snapshot is None:
+        return None
+    left = (status.phase_started_at or now) + status.snapshot.strategy.drain_delay - now
+    return conclude(seen, now, status.message, again_seconds=min(left, 5.0)) if left > 0 else None
+
+
+def _route(seen: Seen, now: float) -> Decision | None:
+    if seen.route is None or not seen.route.has_canary:
+        return None
+    return conclude(seen, now, seen.status.message, effect=RestoreRoute())
+
+
+def _canary(seen: Seen, now: float) -> Decision | None:
+    if seen.canary is None:
+        return None
+    return conclude(seen, now, seen.status.message, effect=DeleteCanary(seen.canary.uid))
+
+
+def _finish(seen: Seen, now: float) -> Decision:
+    status = seen.status
+    duration = format_duration(now - (status.started_at or now))
+    message = f"{image_tag(status.canary.image)} was released in {duration} and serves all traffic."
+    changes = {
+        **ended(Phase.SUCCEEDED),
+        "outcome": Outcome.SUCCEEDED,
+        "outcome_reason": "Succeeded",
+        "released_revision": status.revision,
+        "released_image": status.canary.image,
+        "history": history_with(status, Outcome.SUCCEEDED, message, now),
+    }
+    return conclude(seen, now, message, changes=changes, announcements=(Announcement("Succeeded", message),))

@@ -1,0 +1,229 @@
+"""No release is under way: see whether stable runs what is asked for, and begin a release where it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelrelease.api.spec import ModelReleaseSpec
+from modelrelease.api.status import ArmStatus, Phase, Snapshot
+from modelrelease.errors import Terminal
+from modelrelease.rollout.canary import container_name, created_stable, created_virtual_service
+from modelrelease.rollout.conditions import Stall
+from modelrelease.rollout.decision import (
+    AddFinalizer,
+    Announcement,
+    CreateDeployment,
+    CreateService,
+    CreateVirtualService,
+    Decision,
+    DeleteCanary,
+    RemoveFinalizer,
+    RestoreRoute,
+)
+from modelrelease.rollout.labels import TEMPLATE
+from modelrelease.rollout.outcome import conclude, image_tag
+from modelrelease.rollout.retreat import GONE
+from modelrelease.rollout.revision import revision_of, template_digest
+from modelrelease.rollout.seen import DeploymentSeen, Seen
+
+REST_SECONDS = 300.0
+WAIT_SECONDS = 5.0
+
+
+def at_rest(seen: Seen, now: float) -> Decision | None:
+    """What to do between releases; None while one is under way."""
+    if not seen.status.phase.is_at_rest:
+        return None
+    for rule in (_leftovers, _finalizer, _deleted, _conflict, _creation, _stable_missing, _as_wanted, _stays_ended):
+        decision = rule(seen, now)
+        if decision is not None:
+            return decision
+    return _begin(seen, now)
+
+
+def _leftovers(seen: Seen, now: float) -> Decision | None:
+    """A canary without a release: left by a crash, or by somebody who reset the status."""
+    if seen.canary is None:
+        return None
+    if seen.route is not None and seen.route.has_canary:
+        return conclude(seen, now, seen.status.message, effect=RestoreRoute())
+    return conclude(seen, now, seen.status.message, effect=DeleteCanary(seen.canary.uid))
+
+
+def _finalizer(seen: Seen, now: float) -> Decision | None:
+    if not seen.has_finalizer or (seen.status.phase is Phase.INITIALIZING and not seen.is_deleting):
+        return None
+    return conclude(seen, now, seen.status.message, effect=RemoveFinalizer())
+
+
+def _deleted(seen: Seen, now: float) -> Decision | None:
+    if not seen.is_deleting:
+        return None
+    return conclude(seen, now, seen.status.message, again_seconds=REST_SECONDS)
+
+
+def _stalled(seen: Seen, now: float, reason: str, sentence: str, again: float = 30.0) -> Decision:
+    """Say why nothing moves; an Event only where the reason is new."""
+    before = next((c for c in seen.status.conditions if c.type == "Stalled"), None)
+    fresh = before is None or before.reason != reason
+    return conclude(
+        seen,
+        now,
+        sentence,
+        stall=Stall(reason, sentence),
+        announcements=(Announcement(reason, sentence, warning=True),) if fresh else (),
+        again_seconds=again,
+    )
+
+
+def _conflict(seen: Seen, now: float) -> Decision | None:
+    if not seen.conflict:
+        return None
+    sentence = (
+        f"ModelRelease {seen.conflict!r} manages the same Deployment or route already; delete one of the two. "
+        "Nothing was changed."
+    )
+    return _stalled(seen, now, "Conflict", sentence)
+
+
+def _creation(seen: Seen, now: float) -> Decision | None:
+    """Creation mode: what is absent is created and kept up."""
+    if seen.spec.workload.template is None:
+        return None
+    try:
+        deployment, service = created_stable(seen.spec, seen.namespace)
+    except Terminal as problem:
+        return _stalled(seen, now, problem.reason, str(problem))
+    message = f"Creating what serves {image_tag(seen.spec.image)}."
+    if seen.stable is None:
+        return conclude(seen, now, message, effect=CreateDeployment(deployment))
+    if seen.stable_service is None:
+        return conclude(seen, now, message, effect=CreateService(service))
+    missing = seen.route is None and (seen.route_problem or ("", ""))[0] == "VirtualServiceMissing"
+    if missing and seen.spec.traffic.hosts:
+        return conclude(
+            seen, now, message, effect=CreateVirtualService(created_virtual_service(seen.spec, seen.namespace))
+        )
+    return None
+
+
+def _stable_missing(seen: Seen, now: float) -> Decision | None:
+    name = seen.spec.workload.deployment
+    if seen.stable is None:
+        sentence = (
+            f"Deployment {name!r} does not exist in namespace {seen.namespace!r}; create it, or give "
+            "spec.workload.template so that the operator does."
+        )
+        return _stalled(seen, now, "DeploymentMissing", sentence)
+    try:
+        template: Any = seen.stable.manifest["spec"]
+        container_name(template["template"], seen.spec.workload.container)
+    except Terminal as problem:
+        return _stalled(seen, now, problem.reason, str(problem))
+    if seen.stable_service is None:
+        sentence = (
+            f"Service {seen.spec.service_name!r} does not exist in namespace {seen.namespace!r}; create it or name "
+            "another in spec.workload.service."
+        )
+        return _stalled(seen, now, "ServiceMissing", sentence)
+    return None
+
+
+def stable_runs(spec: ModelReleaseSpec, seen: Seen, stable: DeploymentSeen) -> bool:
+    """Whether stable's Deployment is what the specification asks for, by tag or by the digest promoted for it."""
+    status = seen.status
+    by_promotion = spec.image == status.released_image and stable.image == status.promoted_image
+    if stable.image != spec.image and not by_promotion:
+        return False
+    present = dict(stable.env)
+    if any(present.get(variable.name) != variable.value for variable in spec.env):
+        return False
+    return spec.workload.template is None or _template_mark(stable) == template_digest(spec.workload.template)
+
+
+def _template_mark(stable: DeploymentSeen) -> str:
+    metadata: Any = stable.manifest["metadata"]
+    return str((metadata.get("annotations") or {}).get(TEMPLATE, ""))
+
+
+def _as_wanted(seen: Seen, now: float) -> Decision | None:
+    stable, status = seen.stable, seen.status
+    if stable is None or not stable_runs(seen.spec, seen, stable):
+        return None
+    revision = revision_of(seen.spec, status.retries)
+    if status.phase in (Phase.STABLE, Phase.SUCCEEDED) and status.released_revision == revision:
+        return conclude(seen, now, status.message, again_seconds=REST_SECONDS)
+    tag = image_tag(seen.spec.image)
+    first = status.phase is Phase.INITIALIZING and not status.history
+    message = f"Stable runs {tag}; nothing to release."
+    return conclude(
+        seen,
+        now,
+        message,
+        changes={
+            "phase": Phase.STABLE,
+            "revision": revision,
+            "released_revision": revision,
+            "released_image": seen.spec.image,
+            "promoted_image": stable.image,
+            "outcome": None,
+            "outcome_reason": "",
+        },
+        announcements=(Announcement("Stable", message),) if first else (),
+    )
+
+
+def _stays_ended(seen: Seen, now: float) -> Decision | None:
+    """A release that ended stays ended until what is asked for changes; drift of stable is said, not fought."""
+    status, stable = seen.status, seen.stable
+    revision = revision_of(seen.spec, status.retries)
+    if status.phase in (Phase.ROLLED_BACK, Phase.FAILED) and status.revision == revision:
+        return conclude(seen, now, status.message, again_seconds=REST_SECONDS)
+    if status.phase in (Phase.STABLE, Phase.SUCCEEDED) and status.released_revision == revision and stable is not None:
+        sentence = (
+            f"Stable was set to {stable.image} by somebody else, but {status.promoted_image} was released. Set "
+            "spec.image to what shall run, or put stable back; the operator does not fight over it."
+        )
+        return _stalled(seen, now, "StableDrifted", sentence, again=REST_SECONDS)
+    return None
+
+
+def _begin(seen: Seen, now: float) -> Decision:
+    """Begin a release: finalizer first, so that deletion waits for the traffic, then the recorded intent."""
+    status = seen.status
+    if seen.provider_problem:
+        return _stalled(seen, now, "UnknownProvider", seen.provider_problem)
+    if seen.route is None:
+        reason, sentence = seen.route_problem or ("RouteUnknown", "The route could not be read.")
+        return _stalled(seen, now, reason, sentence, again=WAIT_SECONDS if reason in GONE else 30.0)
+    if seen.spec.paused:
+        return conclude(seen, now, "A release is waiting: spec.paused is true.", again_seconds=REST_SECONDS)
+    tag = image_tag(seen.spec.image)
+    if not seen.has_finalizer:
+        return conclude(seen, now, status.message or f"Beginning the release of {tag}.", effect=AddFinalizer())
+    steps = len(seen.spec.strategy.steps)
+    weights = " → ".join(str(step.weight) for step in seen.spec.strategy.steps)
+    before = image_tag(seen.stable.image) if seen.stable else "?"
+    message = f"Preparing the release of {tag} beside {before}: {weights} %."
+    return conclude(
+        seen,
+        now,
+        message,
+        changes={
+            "phase": Phase.PREPARING,
+            "revision": revision_of(seen.spec, status.retries),
+            "snapshot": Snapshot(strategy=seen.spec.strategy, analysis=seen.spec.analysis, retries=status.retries),
+            "canary": ArmStatus(image=seen.spec.image),
+            "step": 0,
+            "steps": steps,
+            "weight": 0,
+            "confirmed_weight": 0,
+            "started_at": now,
+            "phase_started_at": now,
+            "judge": None,
+            "outcome": None,
+            "outcome_reason": "",
+            "stable_template": None,
+        },
+        announcements=(Announcement("ReleaseStarted", message),),
+    )

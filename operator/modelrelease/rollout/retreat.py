@@ -1,0 +1,174 @@
+"""The way back: weight 0, drain, original route, canary removed. It depends on nobody's health."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelrelease.api.durations import format_duration
+from modelrelease.api.status import Outcome, Phase
+from modelrelease.rollout.conditions import Stall
+from modelrelease.rollout.decision import (
+    Announcement,
+    Decision,
+    DeleteCanary,
+    Effect,
+    RestoreRoute,
+    SetAutoscalerMinimum,
+    SetStableTemplate,
+    SetWeight,
+    StampVerdict,
+)
+from modelrelease.rollout.outcome import conclude, ended, history_with, image_tag
+from modelrelease.rollout.seen import DeploymentSeen, Seen
+
+
+def retreat(seen: Seen, now: float, reason: str, sentence: str, outcome: Outcome) -> Decision:
+    """Begin the way back for `reason`.
+
+    The weight goes to 0 before anything is written to status. A crash after that leaves weight 0 and a stamp or a
+    replayed verdict, from which the next operator comes to the same end.
+    """
+    changes: dict[str, Any] = {
+        "phase": Phase.ROLLING_BACK,
+        "outcome": outcome,
+        "outcome_reason": reason,
+        "phase_started_at": now,
+    }
+    keeps_traffic = _stable_is_being_replaced(seen) and seen.canary is not None and seen.canary.available > 0
+    effect: Effect | None = None
+    if not keeps_traffic:
+        changes |= {"weight": 0, "confirmed_weight": 0}
+        if seen.route is not None and (seen.route.weight_percent != 0 or not seen.route.is_consistent):
+            effect = SetWeight(0)
+    return conclude(
+        seen,
+        now,
+        sentence,
+        changes=changes,
+        effect=effect,
+        effect_first=True,
+        announcements=(Announcement(reason, sentence, warning=outcome is not Outcome.SUPERSEDED),),
+    )
+
+
+def _stable_is_being_replaced(seen: Seen) -> bool:
+    """Promotion has begun: stable's template may be the new one already."""
+    return seen.status.stable_template is not None
+
+
+def rolling_back(seen: Seen, now: float) -> Decision | None:
+    """One step of the way back, or the end of the release."""
+    if seen.status.phase is not Phase.ROLLING_BACK:
+        return None
+    for step in (_stamp, _stable_template, _weight, _drain, _route, _canary, _autoscaler):
+        decision = step(seen, now)
+        if decision is not None:
+            return decision
+    return _finish(seen, now)
+
+
+def _stamp(seen: Seen, now: float) -> Decision | None:
+    canary, status = seen.canary, seen.status
+    if canary is None or canary.verdict or status.outcome is Outcome.SUPERSEDED:
+        return None
+    return conclude(seen, now, status.message, effect=StampVerdict(f"{status.revision}:{status.outcome_reason}"))
+
+
+def _stable_template(seen: Seen, now: float) -> Decision | None:
+    """Give stable its old template back, and wait for it while the canary still carries the traffic."""
+    status, stable = seen.status, seen.stable
+    if status.stable_template is None or stable is None:
+        return None
+    if _template(stable) != status.stable_template:
+        return conclude(seen, now, status.message, effect=SetStableTemplate(status.stable_template))
+    canary_serves = seen.canary is not None and seen.canary.available > 0
+    if status.weight > 0 and canary_serves and not stable.is_rolled_out:
+        sentence = (
+            f"{status.outcome_reason}: stable goes back to {image_tag(stable.image)}; the canary serves until its pods "
+            f"are available ({stable.available} of {stable.replicas})."
+        )
+        return conclude(seen, now, sentence)
+    return None
+
+
+def _template(stable: DeploymentSeen) -> object:
+    spec = stable.manifest["spec"]
+    return spec["template"] if isinstance(spec, dict) else None
+
+
+def _weight(seen: Seen, now: float) -> Decision | None:
+    route, status = seen.route, seen.status
+    at_zero = route is None or (route.weight_percent == 0 and route.is_consistent)
+    if at_zero and status.weight == 0:
+        return None
+    changes: dict[str, Any] = {"weight": 0, "confirmed_weight": 0}
+    if status.weight != 0:
+        changes["phase_started_at"] = now
+    effect = None if at_zero else SetWeight(0)
+    return conclude(seen, now, status.message, changes=changes, effect=effect, effect_first=True)
+
+
+def _drain(seen: Seen, now: float) -> Decision | None:
+    status = seen.status
+    if not status.ever_weighted or seen.route is None or not seen.route.has_canary or status.snapshot is None:
+        return None
+    left = (status.phase_started_at or now) + status.snapshot.strategy.drain_delay - now
+    if left <= 0:
+        return None
+    return conclude(seen, now, status.message, again_seconds=min(left, 5.0))
+
+
+def _route(seen: Seen, now: float) -> Decision | None:
+    if seen.route is None or not seen.route.has_canary:
+        return None
+    return conclude(seen, now, seen.status.message, effect=RestoreRoute())
+
+
+def _canary(seen: Seen, now: float) -> Decision | None:
+    if seen.canary is None:
+        return None
+    if seen.route is None and seen.route_problem is not None and seen.route_problem[0] not in GONE:
+        # The route cannot be read: it may still send traffic to the canary, so the canary stays.
+        reason, sentence = seen.route_problem
+        return conclude(seen, now, sentence, stall=Stall(reason, sentence))
+    return conclude(seen, now, seen.status.message, effect=DeleteCanary(seen.canary.uid))
+
+
+GONE = ("RouteMissing", "VirtualServiceMissing")
+"""Problems of a route that mean that nothing can send traffic to the canary through it."""
+
+
+def _autoscaler(seen: Seen, now: float) -> Decision | None:
+    held = seen.status.held_autoscaler
+    if held is None or seen.autoscaler is None or seen.autoscaler.min_replicas != held.held_at:
+        return None  # nothing held, or somebody set another minimum meanwhile: theirs stands
+    return conclude(seen, now, seen.status.message, effect=SetAutoscalerMinimum(held.name, held.min_replicas))
+
+
+def release_autoscaler(seen: Seen, now: float) -> Decision | None:
+    """Put the autoscaler's minimum back; also a step of the way forward."""
+    return _autoscaler(seen, now)
+
+
+def _finish(seen: Seen, now: float) -> Decision:
+    status = seen.status
+    outcome = status.outcome or Outcome.ROLLED_BACK
+    phase = {
+        Outcome.FAILED: Phase.FAILED,
+        Outcome.SUPERSEDED: Phase.INITIALIZING,
+    }.get(outcome, Phase.ROLLED_BACK)
+    tag, started = image_tag(status.canary.image), status.started_at or now
+    detail = status.message
+    if outcome is Outcome.SUPERSEDED:
+        message = f"The release of {tag} gave way to a newer one."
+    else:
+        verb = "failed" if outcome is Outcome.FAILED else "was rolled back"
+        message = f"The release of {tag} {verb} after {format_duration(now - started)}. {detail}"
+    changes = {**ended(phase), "outcome": outcome, "history": history_with(status, outcome, detail, now)}
+    return conclude(
+        seen,
+        now,
+        message,
+        changes=changes,
+        announcements=(Announcement(str(outcome), message, warning=outcome is not Outcome.SUPERSEDED),),
+    )
