@@ -87,71 +87,81 @@ class ConditionStatus(StrEnum):
 
 
 class Condition(Model):
-    type: ConditionType
-    status: ConditionStatus
-    reason: Annotated[str, Field(max_length=1024)]
-    message: Annotated[str, Field(max_length=32768)] = ""
-    observed_generation: int = 0
-    last_transition_time: Time = 0.0
+    """One thing that holds, or does not, and since when."""
+
+    type: ConditionType = Field(description="What it is about.")
+    status: ConditionStatus = Field(description="True, False or Unknown.")
+    reason: Annotated[str, Field(max_length=1024)] = Field(description="Why, in one CamelCase word.")
+    message: Annotated[str, Field(max_length=32768)] = Field(
+        default="", description="Why, and what to do, in a sentence."
+    )
+    observed_generation: int = Field(default=0, description="metadata.generation that it was found for.")
+    last_transition_time: Time = Field(default=0.0, description="When status last changed.")
 
 
 class ArmStatus(Model):
     """One of the two versions that serve: stable or canary."""
 
-    image: str = ""
+    image: str = Field(default="", description="Image that its Deployment names.")
     digest: str = Field(default="", description="Repository digest that the pods report; empty where they report none.")
-    deployment: str = ""
-    replicas: int = 0
-    ready_replicas: int = 0
+    deployment: str = Field(default="", description="Name of its Deployment.")
+    replicas: int = Field(default=0, description="Replicas that its Deployment asks for.")
+    ready_replicas: int = Field(default=0, description="Replicas that are ready.")
 
 
 class MetricStatus(Model):
     """One compared metric. Values are a ratio for errors, milliseconds for P99 latency."""
 
-    name: str = ""
-    stable: float | None = None
-    canary: float | None = None
-    stable_requests: int = 0
-    canary_requests: int = 0
+    name: str = Field(default="", description="What is compared.")
+    stable: float | None = Field(default=None, description="Stable's value in this step.")
+    canary: float | None = Field(default=None, description="The canary's value in this step.")
+    stable_requests: int = Field(default=0, description="Requests to stable that were compared.")
+    canary_requests: int = Field(default=0, description="Requests to the canary that were compared.")
     rollback_evidence: float = Field(default=0.0, description="0 to 1: share of the evidence that a rollback needs.")
     promotion_evidence: float = Field(default=0.0, description="0 to 1: share of the evidence that the gate needs.")
-    message: str = ""
+    message: str = Field(default="", description="What the comparison says, in a sentence.")
 
 
 class AnalysisStatus(Model):
-    requests_in_step: int = 0
-    metrics: list[MetricStatus] = Field(default_factory=list)
-    evaluated_at: Time | None = None
+    """What the comparison of canary and stable says."""
+
+    requests_in_step: int = Field(default=0, description="Requests that the canary answered in this step.")
+    metrics: list[MetricStatus] = Field(default_factory=list, description="What is compared, one entry per metric.")
+    evaluated_at: Time | None = Field(
+        default=None, description="When the figures were last written; they are looked at more often."
+    )
     next_step_estimate: str = Field(default="", description="Estimated time to the next step, such as 4m.")
 
 
 class Handled(Model):
     """An annotation that was acted on, so that a value which somebody puts back does not act twice."""
 
-    name: str
-    value: str
-    generation: int = 0
-    revision: str = ""
-    step: int = 0
-    at: Time = 0.0
+    name: str = Field(description="Name of the annotation.")
+    value: str = Field(description="What it said.")
+    generation: int = Field(default=0, description="metadata.generation at that time.")
+    revision: str = Field(default="", description="status.revision at that time.")
+    step: int = Field(default=0, description="Step at that time.")
+    at: Time = Field(default=0.0, description="When it was acted on.")
 
 
 class HistoryEntry(Model):
-    revision: str
-    image: str
-    digest: str = ""
-    outcome: Outcome
-    reason: str
-    message: str = ""
-    started_at: Time
-    finished_at: Time
-    duration: str = ""
+    """A release that is over."""
+
+    revision: str = Field(description="Its identity.")
+    image: str = Field(description="Its spec.image.")
+    digest: str = Field(default="", description="What its pods reported as repository digest.")
+    outcome: Outcome = Field(description="Succeeded, RolledBack, Failed or Superseded.")
+    reason: str = Field(description="Why, in one CamelCase word.")
+    message: str = Field(default="", description="Why, in a sentence with figures.")
+    started_at: Time = Field(description="When it began.")
+    finished_at: Time = Field(description="When it was over.")
+    duration: str = Field(default="", description="How long it took, such as 12m30s.")
 
 
 class HeldAutoscaler(Model):
     """stable's HorizontalPodAutoscaler whose minReplicas is held; recorded before it is changed."""
 
-    name: str
+    name: str = Field(description="Name of the HorizontalPodAutoscaler.")
     min_replicas: int = Field(description="What to put back at the end of the release.")
     held_at: int = Field(description="What minReplicas is held at while the release runs.")
 
@@ -159,50 +169,65 @@ class HeldAutoscaler(Model):
 class Snapshot(Model):
     """Strategy and analysis as the release began with them; later edits apply to the next release."""
 
-    strategy: Strategy
-    analysis: Analysis
-    retries: int = 0
+    strategy: Strategy = Field(description="spec.strategy at the beginning.")
+    analysis: Analysis = Field(description="spec.analysis at the beginning.")
+    retries: int = Field(default=0, description="status.retries at the beginning.")
 
 
 class ReleaseStatus(Model):
-    observed_generation: int = 0
+    """Where the release is, and all that the operator has to remember about it."""
+
+    observed_generation: int = Field(default=0, description="metadata.generation that this status answers.")
     revision: str = Field(default="", description="Identity of the release: hash of image, env, template and retries.")
     tag: str = Field(default="", description="Tag, or shortened digest, of spec.image; what kubectl get shows.")
-    phase: Phase = Phase.INITIALIZING
-    message: str = ""
+    phase: Phase = Field(
+        default=Phase.INITIALIZING,
+        description="Initializing, Stable, Preparing, Progressing, Paused, Baking, Promoting, Succeeded, "
+        "RollingBack, RolledBack or Failed.",
+    )
+    message: str = Field(default="", description="What goes on, in a sentence with figures.")
     step: int = Field(default=0, description="Number of the current step, from 1; 0 before the first.")
-    steps: int = 0
+    steps: int = Field(default=0, description="Number of steps.")
     progress: str = Field(default="", description="Step and number of steps, such as 3/5.")
     weight: int = Field(default=0, description="Weight in per cent that the canary is meant to have.")
     confirmed_weight: int = Field(
         default=0, description="Weight last read back from the VirtualService as it was meant."
     )
-    stable: ArmStatus = Field(default_factory=ArmStatus)
-    canary: ArmStatus = Field(default_factory=ArmStatus)
-    analysis: AnalysisStatus = Field(default_factory=AnalysisStatus)
+    stable: ArmStatus = Field(default_factory=ArmStatus, description="The version that serves in production.")
+    canary: ArmStatus = Field(default_factory=ArmStatus, description="The version that is being released.")
+    analysis: AnalysisStatus = Field(
+        default_factory=AnalysisStatus, description="What the comparison of canary and stable says."
+    )
     judge: dict[str, JsonValue] | None = Field(default=None, description="Checkpoint of the judge's state.")
-    snapshot: Snapshot | None = None
+    snapshot: Snapshot | None = Field(
+        default=None,
+        description="Strategy and analysis as the release began with them; later edits apply to the next one.",
+    )
     stable_template: dict[str, JsonValue] | None = Field(
         default=None, description="Container image and env of stable before promotion; what an abort restores."
     )
-    started_at: Time | None = None
-    step_started_at: Time | None = None
-    phase_started_at: Time | None = None
-    held_autoscaler: HeldAutoscaler | None = None
-    retries: int = 0
+    started_at: Time | None = Field(default=None, description="When the release began.")
+    step_started_at: Time | None = Field(default=None, description="When the current step began.")
+    phase_started_at: Time | None = Field(default=None, description="When the current phase began.")
+    held_autoscaler: HeldAutoscaler | None = Field(
+        default=None, description="Stable's HorizontalPodAutoscaler while its minReplicas is held."
+    )
+    retries: int = Field(default=0, description="How often a release was asked for again by annotation.")
     losses: int = Field(default=0, description="How often the canary lost its last available pod in this release.")
     fights: int = Field(default=0, description="How often somebody else changed the weights in this release.")
     outcome: Outcome | None = Field(default=None, description="How the release ends or ended.")
-    outcome_reason: str = ""
+    outcome_reason: str = Field(default="", description="Why, in one CamelCase word.")
     released_revision: str = Field(default="", description="Revision that stable runs.")
     released_image: str = Field(default="", description="spec.image of the release that stable runs.")
     promoted_image: str = Field(default="", description="Image reference, by digest where known, given to stable.")
     approved_step: int = Field(default=0, description="Highest step that a person approved by annotation.")
     paused: bool = Field(default=False, description="Paused by annotation, or after repeated foreign weight changes.")
-    paused_reason: str = ""
+    paused_reason: str = Field(default="", description="Why it is paused, in one CamelCase word.")
     ever_weighted: bool = Field(default=False, description="Whether the canary was given traffic in this release.")
-    last_handled: list[Handled] = Field(default_factory=list)
-    history: list[HistoryEntry] = Field(default_factory=list)
+    last_handled: list[Handled] = Field(
+        default_factory=list, description="Annotations that were acted on, so that they do not act twice."
+    )
+    history: list[HistoryEntry] = Field(default_factory=list, description="The last 10 releases, the newest first.")
     conditions: list[Condition] = Field(
         default_factory=list,
         description="What holds now. Ready, Reconciling and Stalled are those that Argo CD, Flux and Helm read.",
