@@ -10,6 +10,7 @@ ultralytics (about 6 GB), then one training run of some minutes. Two at once are
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
 import os
@@ -50,10 +51,13 @@ def cache_folder() -> Path:
 
 
 def ingredients_hash(root: Path = HERE) -> str:
-    """12 hexadecimal digits of sha256 over the ingredient files' names and contents."""
+    """12 hexadecimal digits of sha256 over the ingredients; comments and layout of Python files do not count."""
     digest = hashlib.sha256()
     for name in INGREDIENTS:
-        digest.update(name.encode() + b"\0" + (root / name).read_bytes() + b"\0")
+        content = (root / name).read_text(encoding="utf-8")
+        if name.endswith(".py"):
+            content = ast.dump(ast.parse(content))
+        digest.update(f"{name}\0{content}\0".encode())
     return digest.hexdigest()[:12]
 
 

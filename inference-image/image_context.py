@@ -71,7 +71,7 @@ def build_args(version: str, fault: str, model: Path) -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="Make the build context of one version of the inference image.")
-    parser.add_argument("version", nargs="?", help="a version of --list, or any other together with --fault and --model")
+    parser.add_argument("version", nargs="?", help="one of --list, or any other with --model and --fault")
     parser.add_argument("context", nargs="?", type=Path)
     parser.add_argument("--models", type=Path, help="what build_models.py printed")
     parser.add_argument("--model", help="folder below --models (default: the version's own)")

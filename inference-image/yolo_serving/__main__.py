@@ -56,10 +56,10 @@ def main() -> int:
         configure_logs(settings.log_level)
         server = _load(settings)
     except StartupError as error:
-        log.error(str(error))
+        log.error("cannot start: %s", error)  # noqa: TRY400  # the sentence is meant for a person, not the traceback
         _leave_word(str(error))
         return 1
-    uvicorn_server = DrainingServer(_uvicorn_config(settings, server), server.readiness)
+    uvicorn_server = DrainingServer(_uvicorn_config(settings, server), server.instance.readiness)
     with asyncio.Runner(loop_factory=uvicorn_server.config.get_loop_factory()) as runner:
         runner.run(_serve(uvicorn_server, server))
     return 0 if uvicorn_server.started else 1
@@ -94,9 +94,9 @@ def _uvicorn_config(settings: Settings, server: Server) -> uvicorn.Config:
 
 
 async def _serve(uvicorn_server: DrainingServer, server: Server) -> None:
-    crash_after = server.faults.plan.crash_after_ready_seconds
+    crash_after = server.instance.faults.plan.crash_after_ready_seconds
     if crash_after is not None:
-        asyncio.get_running_loop().call_later(crash_after, server.faults.crash)
+        asyncio.get_running_loop().call_later(crash_after, server.instance.faults.crash)
     await uvicorn_server.serve()
 
 

@@ -19,11 +19,12 @@ from yolo_serving.detections import Thresholds
 from yolo_serving.errors import Refused
 from yolo_serving.faults import Faults
 from yolo_serving.front import Asgi, Front
+from yolo_serving.instance import Instance
 from yolo_serving.metrics import CONTENT_TYPE, Identity, Metrics
 from yolo_serving.model import Model
 from yolo_serving.predictor import Prediction, Predictor
 from yolo_serving.readiness import Readiness
-from yolo_serving.settings import Settings
+from yolo_serving.settings import InputLimits, Settings
 
 _DEFAULTS = Thresholds()
 Confidence = Annotated[float, Query(ge=0, le=1, description="Least score of a detection.")]
@@ -60,28 +61,27 @@ class ErrorBody(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """All parts of one server."""
+    """The ASGI application and what is behind it."""
 
     app: Asgi
-    predictor: Predictor
-    metrics: Metrics
-    readiness: Readiness
-    faults: Faults
+    instance: Instance
 
 
 def build_server(settings: Settings, model: Model, identity: Identity) -> Server:
-    """Wires the parts; the model is loaded and warm."""
-    metrics = Metrics(identity, model.card.class_names, settings.latency_objective_seconds)
-    faults = Faults(settings.faults)
-    readiness = Readiness(settings.listening.drain_seconds, never=settings.faults.never_ready)
+    """Wires the parts around a loaded model."""
+    instance = Instance(
+        identity,
+        Metrics(identity, model.card.class_names, settings.latency_objective_seconds),
+        Faults(settings.faults),
+        Readiness(settings.listening.drain_seconds, never=settings.faults.never_ready),
+    )
     predictor = Predictor(
-        model, settings.batching, metrics,
+        model, settings.batching, instance.metrics,
         max_pixels=settings.limits.max_pixels, decode_threads=settings.decode_threads,
     )  # fmt: skip
-    metrics.watch(predictor.queue_depth, lambda: readiness.ready)
-    routes = _Routes(settings, model, identity, predictor, metrics, readiness)
-    front = Front(routes.application(), identity, metrics, faults, readiness, access_log=settings.access_log)
-    return Server(front, predictor, metrics, readiness, faults)
+    instance.metrics.watch(predictor.queue_depth, lambda: instance.readiness.ready)
+    app = _Routes(settings.limits, model, predictor, instance).application()
+    return Server(Front(app, instance, access_log=settings.access_log), instance)
 
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -106,21 +106,13 @@ _PICTURE_BODY: dict[str, Any] = {
 class _Routes:
     """The handlers. Predictions are answered with bytes made here: no validation of our own output."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        model: Model,
-        identity: Identity,
-        predictor: Predictor,
-        metrics: Metrics,
-        readiness: Readiness,
-    ) -> None:
-        self._limits = settings.limits
+    def __init__(self, limits: InputLimits, model: Model, predictor: Predictor, instance: Instance) -> None:
+        self._limits = limits
         self._model = model
-        self._identity = identity
         self._predictor = predictor
-        self._metrics = metrics
-        self._readiness = readiness
+        self._identity = instance.identity
+        self._metrics = instance.metrics
+        self._readiness = instance.readiness
 
     def application(self) -> FastAPI:
         """The ASGI application."""
@@ -132,10 +124,10 @@ class _Routes:
         app.add_api_route("/health", self.health, methods=["GET"], response_model=None)
         app.add_api_route("/ready", self.ready, methods=["GET"], response_model=None)
         app.add_api_route("/metrics", self.exposition, methods=["GET"], response_model=None)
-        app.add_exception_handler(RequestValidationError, self._on_bad_options)
-        app.add_exception_handler(HTTPException, self._on_http_error)
-        app.add_exception_handler(Refused, self._on_refusal)
-        app.add_exception_handler(Exception, self._on_defect)
+        app.exception_handler(RequestValidationError)(self._on_bad_options)
+        app.exception_handler(HTTPException)(self._on_http_error)
+        app.exception_handler(Refused)(self._on_refusal)
+        app.exception_handler(Exception)(self._on_defect)
         return app
 
     @asynccontextmanager
@@ -197,21 +189,18 @@ class _Routes:
             ],
         }
 
-    async def _on_refusal(self, _request: Request, error: Exception) -> Response:
-        assert isinstance(error, Refused)
+    async def _on_refusal(self, _request: Request, error: Refused) -> Response:
         return self._json(error.status, {"error": str(error)}, error.headers)
 
     async def _on_defect(self, _request: Request, _error: Exception) -> Response:
         """Starlette raises the error again afterwards; `Front` logs it."""
         return self._json(500, {"error": "The server failed on this request; its log has the reason."})
 
-    async def _on_bad_options(self, _request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
+    async def _on_bad_options(self, _request: Request, error: RequestValidationError) -> Response:
         problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
         return self._json(422, {"error": f"The request has an unusable option: {problems}."})
 
-    async def _on_http_error(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
+    async def _on_http_error(self, request: Request, error: HTTPException) -> Response:
         sentence = f"{request.method} {request.url.path}: {error.detail}."
         return self._json(error.status_code, {"error": sentence}, dict(error.headers or {}))
 

@@ -110,7 +110,7 @@ class Batcher(Generic[Item, Result]):
             started = time.monotonic()
             try:
                 results = await loop.run_in_executor(self._thread, self._process, [waiting.item for waiting in batch])
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 # The supervisor of this loop: one bad batch must not end the service of all later ones.
                 for waiting in batch:
                     if not waiting.done.done():

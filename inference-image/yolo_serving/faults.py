@@ -90,7 +90,9 @@ def _number(part: str, text: str, highest: float = math.inf) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= highest or math.isinf(value):
-        raise BadSetting(f"FAULT={part!r}: {text!r} is not a number from 0{f' to {highest:g}' if highest < math.inf else ' up'}.")
+        raise BadSetting(
+            f"FAULT={part!r}: {text!r} is not a number from 0{f' to {highest:g}' if highest < math.inf else ' up'}."
+        )
     return value
 
 

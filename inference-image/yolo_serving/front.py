@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from yolo_serving.faults import Faults
-from yolo_serving.metrics import Identity, Metrics
-from yolo_serving.readiness import Phase, Readiness
+from yolo_serving.instance import Instance
+from yolo_serving.readiness import Phase
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -45,18 +44,16 @@ class _Exchange:
 class Front:
     """Wraps an ASGI application."""
 
-    def __init__(
-        self, app: Asgi, identity: Identity, metrics: Metrics, faults: Faults, readiness: Readiness, *, access_log: bool
-    ) -> None:
+    def __init__(self, app: Asgi, instance: Instance, *, access_log: bool) -> None:
         self._app = app
-        self._identity = identity
-        self._metrics = metrics
-        self._faults = faults
-        self._readiness = readiness
+        self._identity = instance.identity
+        self._metrics = instance.metrics
+        self._faults = instance.faults
+        self._readiness = instance.readiness
         self._access_log = access_log
         self._headers = [
-            (b"x-model-name", _header(identity.model)),
-            (b"x-model-version", _header(identity.version)),
+            (b"x-model-name", _header(self._identity.model)),
+            (b"x-model-version", _header(self._identity.version)),
         ]
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -77,9 +74,7 @@ class Front:
         finally:
             self._record(exchange)
 
-    async def _serve(
-        self, exchange: _Exchange, scope: MutableMapping[str, Any], receive: Receive, send: Send
-    ) -> None:
+    async def _serve(self, exchange: _Exchange, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         try:
             if exchange.is_prediction and await self._fault():
                 await self._answer_fault(send)

@@ -1,4 +1,7 @@
-"""What Prometheus sees. Every series carries model, version, digest (first 12 digits of the file's sha256), provider."""
+"""What Prometheus sees.
+
+Every series carries model, version, digest (first 12 digits of the sha256 of the model file) and provider.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,12 @@ _HIGHEST_SECONDS: Final = 30.0
 _SCORE_BUCKETS: Final = tuple(round(0.25 + 0.05 * step, 2) for step in range(16))
 _COUNT_BUCKETS: Final = (0, 1, 2, 3, 5, 10, 20, 50, 100, 300)
 
+# A series that first appears with the value 1 hides its first event from Prometheus' `rate`.
+_CODES_FROM_ZERO: Final = ("200", "429", "500", "503")
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,9 @@ class Metrics:
         coarse = bounds[::2]
         self._labels = labels
         self._requests = self._counter("inference_requests", "Prediction requests by status code.", "code")
-        self._whole = self._histogram(
+        for code in _CODES_FROM_ZERO:
+            self._requests.labels(*labels, code)
+        whole = self._histogram(
             "inference_request_duration_seconds", "From the first byte of a request to the end of its answer.", bounds
         )
         stage = self._histogram("inference_stage_duration_seconds", "One stage of one picture.", coarse, "stage")
@@ -82,14 +90,15 @@ class Metrics:
         self._queue = stage.labels(*labels, "queue")
         self._inference = stage.labels(*labels, "inference")
         self._postprocess = stage.labels(*labels, "postprocess")
-        self._whole_of_all = self._whole.labels(*labels)
+        self._whole_of_all = whole.labels(*labels)
         self._batch = self._histogram(
             "inference_batch_size", "Pictures in one forward pass.", (1, 2, 4, 8, 16, 32, 64)
         ).labels(*labels)
         self._per_image = self._histogram(
             "inference_detections_per_image", "Detections in one picture.", _COUNT_BUCKETS
         ).labels(*labels)
-        self._scores = self._histogram("inference_confidence", "Score of each detection.", _SCORE_BUCKETS).labels(*labels)
+        scores = self._histogram("inference_confidence", "Score of each detection.", _SCORE_BUCKETS)
+        self._scores = scores.labels(*labels)
         self._empty = self._counter("inference_empty_images", "Pictures without any detection.").labels(*labels)
         by_class = self._counter("inference_detections", "Detections by class.", "class")
         self._by_class = [by_class.labels(*labels, name) for name in class_names]

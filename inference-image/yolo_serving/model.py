@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from yolo_serving.digest import file_digest
 from yolo_serving.errors import ModelNotUsable, ProviderMissing
+from yolo_serving.onnx_runtime import ort
 
 _DEFAULT_SIDE: Final = 640
 
@@ -60,7 +60,7 @@ class Model:
     def __init__(self, session: ort.InferenceSession, card: ModelCard, fixed_batch: int | None) -> None:
         self._session = session
         self._input_name: str = session.get_inputs()[0].name
-        self._output_names = [session.get_outputs()[0].name]
+        self._output_name: str = session.get_outputs()[0].name
         self.card = card
         # 1 where the file was exported for single pictures; None: any number.
         self.fixed_batch = fixed_batch
@@ -68,7 +68,7 @@ class Model:
     @property
     def output_name(self) -> str:
         """Name of the raw head."""
-        return self._output_names[0]
+        return self._output_name
 
     @property
     def input_name(self) -> str:
@@ -77,7 +77,7 @@ class Model:
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, 3, side, side) RGB in 0..1 to the raw head (n, 4 + classes, anchors)."""
-        head: NDArray[np.float32] = self._session.run(self._output_names, {self._input_name: batch})[0]
+        head: NDArray[np.float32] = self._session.run([self._output_name], {self._input_name: batch})[0]
         return head
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
@@ -165,10 +165,18 @@ def _side(path: Path, metadata: Mapping[str, str], shape: Sequence[int | str]) -
     if isinstance(shape[2], int) and isinstance(shape[3], int):
         height, width = shape[2], shape[3]
     else:
-        height, width = _literal(path, metadata, "imgsz", [_DEFAULT_SIDE, _DEFAULT_SIDE])
-    if height != width or not isinstance(height, int) or height < 1:
+        height, width = _exported_size(path, metadata)
+    if height != width or height < 1:
         raise ModelNotUsable(f"{path} takes pictures of {width} x {height}; only square inputs are served.")
     return height
+
+
+def _exported_size(path: Path, metadata: Mapping[str, str]) -> tuple[int, int]:
+    match _literal(path, metadata, "imgsz", [_DEFAULT_SIDE, _DEFAULT_SIDE]):
+        case [int(height), int(width)]:
+            return height, width
+        case other:
+            raise ModelNotUsable(f"{path} says it takes pictures of {other!r}; two whole numbers are expected.")
 
 
 def _class_names(path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:

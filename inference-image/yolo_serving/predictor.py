@@ -104,9 +104,7 @@ class Predictor:
         prepared = await asyncio.get_running_loop().run_in_executor(self._decoding, self._prepare, body, thresholds)
         decoded = time.monotonic()
         detected, queued_seconds = await self._batcher.submit(prepared, arrived_at)
-        stages = Stages(
-            decoded - started, queued_seconds, detected.inference_seconds, detected.postprocess_seconds
-        )
+        stages = Stages(decoded - started, queued_seconds, detected.inference_seconds, detected.postprocess_seconds)
         found = detected.detections
         self._metrics.picture(stages, found.classes.tolist(), found.scores.tolist())
         return Prediction(found, prepared.fitted.width, prepared.fitted.height, stages)

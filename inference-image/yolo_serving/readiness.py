@@ -22,7 +22,9 @@ class Readiness:
     began to terminate, and what they send until then must be answered.
     """
 
-    def __init__(self, drain_seconds: float, *, never: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, drain_seconds: float, *, never: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._drain_seconds = drain_seconds
         self._never = never
         self._clock = clock

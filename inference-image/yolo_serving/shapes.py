@@ -74,7 +74,9 @@ def picture(split: Split, index: int, seed: int = 0) -> Picture:
         if outline is None:
             continue
         class_id, points = outline
-        draw.polygon([(x * _SUPERSAMPLING, y * _SUPERSAMPLING) for x, y in points], fill=_rgb(_contrasting(rng, background)))
+        draw.polygon(
+            [(x * _SUPERSAMPLING, y * _SUPERSAMPLING) for x, y in points], fill=_rgb(_contrasting(rng, background))
+        )
         shapes.append(Shape(class_id, _bounds(points)))
     small = np.asarray(canvas.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BOX), dtype=np.float32)
     noisy = small + rng.normal(0, rng.uniform(0, 12), small.shape)

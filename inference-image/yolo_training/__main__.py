@@ -13,7 +13,6 @@ from yolo_training.evaluation import GateFailed, evaluate
 from yolo_training.exporting import export_onnx
 from yolo_training.training import Recipe, train_versions
 
-
 _DEFAULTS = Recipe()
 
 

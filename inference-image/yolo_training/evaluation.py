@@ -14,7 +14,10 @@ class GateFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Mean average precision over classes, 0..1, on `objects` labelled objects: at IoU 0.5, and averaged over 0.5 to 0.95."""
+    """Mean average precision over classes, 0..1, on `objects` labelled objects.
+
+    `map50`: at IoU 0.5; `map50_95`: averaged over IoU 0.5 to 0.95 in steps of 0.05.
+    """
 
     map50: float
     map50_95: float

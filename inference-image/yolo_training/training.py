@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ class Recipe:
 
     seed: int = 0
     epochs: int = 10
-    size: DatasetSize = DatasetSize(train=1600, validation=200, held_out=400)
+    size: DatasetSize = field(default_factory=lambda: DatasetSize(train=1600, validation=200, held_out=400))
     first_map50: float = 0.92
     gate: float = 0.85
 
@@ -94,7 +94,7 @@ def _architecture(work: Path) -> Path:
     return file
 
 
-def _report(trainer: Any) -> None:  # noqa: ANN401  # ultralytics' trainer has no published type
+def _report(trainer: Any) -> None:  # ultralytics' trainer has no published type
     """One line per epoch."""
     reached = trainer.metrics.get("metrics/mAP50(B)", 0.0)
     print(f"epoch {trainer.epoch + 1}/{trainer.epochs}: validation mAP@0.5 {reached:.3f}", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""ultralytics with the network, telemetry and self-installation switched off.
+"""ultralytics and ONNX Runtime with network, telemetry and self-installation switched off.
 
-It reads these variables when it is imported: import `YOLO` from here and nowhere else.
+They read these variables when they are imported: import `YOLO` from here and nowhere else.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import tempfile
 
 _SETTINGS = {
+    "ORT_DISABLE_TELEMETRY": "1",
     "YOLO_OFFLINE": "true",
     "YOLO_AUTOINSTALL": "false",
     "YOLO_CONFIG_DIR": tempfile.mkdtemp(prefix="ultralytics-"),

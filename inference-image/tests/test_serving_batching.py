@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from yolo_serving.batching import Batcher, BatchingPolicy
+from yolo_serving.errors import DeadlineExceeded, Overloaded
+
+
+class Gate:
+    """Doubles numbers; each batch waits until it is let through."""
+
+    def __init__(self, *, is_open: bool = True) -> None:
+        self.batches: list[list[int]] = []
+        self.entered = threading.Semaphore(0)
+        self._let = threading.Semaphore(1_000_000 if is_open else 0)
+
+    def open(self, batches: int) -> None:
+        for _ in range(batches):
+            self._let.release()
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        self.entered.release()
+        assert self._let.acquire(timeout=10)
+        if -1 in items:
+            raise ValueError("minus one")
+        return [2 * item for item in items]
+
+
+def policy(max_batch: int = 4, delay: float = 0.0, queue: int = 100, deadline: float = 10.0) -> BatchingPolicy:
+    return BatchingPolicy(max_batch, delay, queue, deadline)
+
+
+async def submitted(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[tuple[int, float]]]:
+    tasks = [asyncio.create_task(batcher.submit(item, time.monotonic())) for item in items]
+    await asyncio.sleep(0.02)
+    return tasks
+
+
+async def results(tasks: Sequence[asyncio.Task[tuple[int, float]]]) -> list[object]:
+    done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+    return [outcome if isinstance(outcome, BaseException) else outcome[0] for outcome in done]
+
+
+async def test_what_arrives_while_a_batch_runs_makes_the_next_ones() -> None:
+    gate = Gate(is_open=False)
+    batcher = Batcher(policy(max_batch=3), gate)
+    await batcher.start()
+    first = await submitted(batcher, 1)
+    rest = await submitted(batcher, 2, 3, 4, 5)
+    assert batcher.depth == 4
+    gate.open(3)
+    assert await results([*first, *rest]) == [2, 4, 6, 8, 10]
+    assert gate.batches == [[1], [2, 3, 4], [5]]
+    await batcher.stop()
+
+
+async def test_a_batch_waits_for_company_no_longer_than_its_delay() -> None:
+    gate = Gate()
+    batcher = Batcher(policy(max_batch=3, delay=0.2), gate)
+    await batcher.start()
+    started = time.monotonic()
+    tasks = await submitted(batcher, 1)
+    tasks += await submitted(batcher, 2)
+    await results(tasks)
+    assert gate.batches == [[1, 2]]
+    assert 0.2 <= time.monotonic() - started < 2
+    full = await submitted(batcher, 3, 4, 5)
+    started = time.monotonic()
+    await results(full)
+    assert time.monotonic() - started < 0.15
+    await batcher.stop()
+
+
+async def test_who_waited_too_long_is_told_and_not_run() -> None:
+    gate = Gate(is_open=False)
+    batcher = Batcher(policy(deadline=0.1), gate)
+    await batcher.start()
+    first = await submitted(batcher, 1)
+    late = await submitted(batcher, 2)
+    await asyncio.sleep(0.15)
+    gate.open(2)
+    outcomes = await results([*first, *late])
+    assert outcomes[0] == 2
+    assert isinstance(outcomes[1], DeadlineExceeded)
+    assert gate.batches == [[1]]
+    await batcher.stop()
+
+
+async def test_who_left_is_not_run() -> None:
+    gate = Gate(is_open=False)
+    batcher = Batcher(policy(), gate)
+    await batcher.start()
+    first = await submitted(batcher, 1)
+    left, stays = await submitted(batcher, 2, 3)
+    left.cancel()
+    await asyncio.sleep(0.01)
+    gate.open(2)
+    assert await results([*first, stays]) == [2, 6]
+    assert gate.batches == [[1], [3]]
+    await batcher.stop()
+
+
+async def test_a_batch_that_fails_ends_nobody_else() -> None:
+    gate = Gate()
+    batcher = Batcher(policy(max_batch=1), gate)
+    await batcher.start()
+    outcomes = await results(await submitted(batcher, -1, 4))
+    assert isinstance(outcomes[0], ValueError)
+    assert outcomes[1] == 8
+    assert batcher.alive
+    await batcher.stop()
+    assert not batcher.alive
+
+
+async def test_places_are_bounded_and_come_back() -> None:
+    batcher = Batcher(policy(queue=3), Gate())
+    with batcher.admitted(2):
+        with pytest.raises(Overloaded, match="2 pictures under way and takes at most 3"), batcher.admitted(2):
+            pass
+        with batcher.admitted(1), pytest.raises(Overloaded), batcher.admitted():
+            pass
+    with batcher.admitted(3):
+        pass

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from yolo_serving.errors import BadImage, TooLarge
+from yolo_serving.pictures import Letterbox, decode, letterbox
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that declares a size and brings hardly any data."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("RGB", (200, 10, 30), (200, 10, 30)),
+        ("L", 77, (77, 77, 77)),
+        ("RGBA", (200, 10, 30, 0), (200, 10, 30)),
+        ("LA", (77, 0), (77, 77, 77)),
+        ("1", 1, (255, 255, 255)),
+        ("I;16", 0x8000, (128, 128, 128)),
+    ],
+)
+def test_every_png_mode_becomes_rgb(mode: str, colour: int | tuple[int, ...], expected: tuple[int, int, int]) -> None:
+    image = decode(encoded(Image.new(mode, (3, 2), colour)), 100)
+    assert (image.mode, image.size, image.getpixel((1, 1))) == ("RGB", (3, 2), expected)
+
+
+def test_palette_with_transparency_keeps_its_colours() -> None:
+    palette = Image.new("RGB", (4, 4), (10, 200, 30)).quantize(2)
+    image = decode(encoded(palette, transparency=0), 100)
+    assert (image.mode, image.getpixel((0, 0))) == ("RGB", (10, 200, 30))
+
+
+def test_cmyk_jpeg_becomes_rgb() -> None:
+    image = decode(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95), 1000)
+    red, green, blue = np.asarray(image)[8, 8]
+    assert image.mode == "RGB"
+    assert red > 230
+    assert max(green, blue) < 30
+
+
+def test_exif_rotation_is_applied() -> None:
+    image = Image.new("RGB", (32, 16), (0, 0, 0))
+    image.paste((255, 0, 0), (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: the picture is to be shown rotated by 90 degrees clockwise
+    upright = decode(encoded(image, "JPEG", exif=exif, quality=95), 1000)
+    pixels = np.asarray(upright).astype(int)
+    assert upright.size == (16, 32)
+    assert pixels[4, 8, 0] > 200
+    assert pixels[28, 8, 0] < 50
+
+
+JPEG = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)), "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("body", "phrase"),
+    [
+        (b"", "empty"),
+        (b"\0" * 500, "unknown format"),
+        (b"<html></html>", "unknown format"),
+        (JPEG[: len(JPEG) // 2], "truncated"),
+        (JPEG[:30], "not a readable"),
+        (encoded(Image.new("RGB", (8, 8)), "GIF"), "unknown format"),
+        (png_header(0, 0), "not a readable"),
+    ],
+)
+def test_what_is_no_whole_picture_is_refused(body: bytes, phrase: str) -> None:
+    with pytest.raises(BadImage, match=phrase):
+        decode(body, 10_000)
+
+
+def test_too_many_pixels_are_refused_by_the_header_alone() -> None:
+    with pytest.raises(TooLarge, match="20000 x 10000 pixels; at most 1000000"):
+        decode(png_header(20_000, 10_000), 1_000_000)
+    with pytest.raises(BadImage):
+        decode(png_header(100, 100), 10_000)
+
+
+def test_damaged_pictures_raise_nothing_but_refusals() -> None:
+    rng = np.random.default_rng(3)
+    bodies = [JPEG, encoded(Image.new("RGB", (64, 64), (1, 2, 3))), encoded(Image.new("P", (64, 64), 3))]
+    refused = 0
+    for round_number in range(600):
+        damaged = bytearray(bodies[round_number % 3])
+        for position in rng.integers(0, len(damaged), int(rng.integers(1, 8))):
+            damaged[position] = int(rng.integers(256))
+        try:
+            assert decode(bytes(damaged), 1_000_000).mode == "RGB"
+        except (BadImage, TooLarge):
+            refused += 1
+    assert 100 < refused < 600
+
+
+def test_letterbox_of_a_wide_picture() -> None:
+    pixels, fitted = letterbox(Image.new("RGB", (100, 50), (255, 0, 0)), 64)
+    # r = 0.64: 64 x 32, padded by 16 above and below.
+    assert fitted == Letterbox(0.64, 0, 16, 100, 50)
+    assert pixels.shape == (64, 64, 3)
+    assert pixels[15].tolist() == [[114, 114, 114]] * 64
+    assert pixels[16].tolist() == [[255, 0, 0]] * 64
+    assert pixels[47].tolist() == [[255, 0, 0]] * 64
+    assert pixels[48].tolist() == [[114, 114, 114]] * 64
+
+
+def test_letterbox_puts_the_odd_pixel_after() -> None:
+    _, fitted = letterbox(Image.new("RGB", (64, 33)), 64)
+    # d = 31: round(15.5 - 0.1) = 15 above, 16 below.
+    assert (fitted.left, fitted.top) == (0, 15)
+
+
+def test_letterbox_leaves_a_fitting_picture_alone() -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    pixels, fitted = letterbox(Image.fromarray(noise), 64)
+    assert np.array_equal(noise, pixels)
+    assert fitted == Letterbox(1.0, 0, 0, 64, 64)
+
+
+def test_scaling_samples_four_neighbours_without_smoothing() -> None:
+    row = np.array([0, 0, 100, 200, 0, 0, 40, 80], np.uint8)
+    image = Image.fromarray(np.repeat(np.repeat(row[None, :, None], 8, 0), 3, 2))
+    pixels, _ = letterbox(image, 2)
+    # Centres of the two output pixels lie between columns 1|2 and 5|6: (0 + 100) / 2 and (0 + 40) / 2.
+    assert pixels[0, :, 0].tolist() == [50, 20]
+
+
+def test_extreme_shapes_keep_at_least_one_pixel() -> None:
+    pixels, fitted = letterbox(Image.new("RGB", (10_000, 1), (9, 9, 9)), 32)
+    assert pixels.shape == (32, 32, 3)
+    assert (pixels == 9).all(axis=2).sum() == 32
+    assert fitted.top == 15
+
+
+def test_boxes_return_to_the_original_and_stay_inside() -> None:
+    fitted = Letterbox(0.5, 0, 10, 100, 40)
+    boxes = np.array([[10, 20, 30, 25], [-5, 0, 90, 90]], np.float32)
+    assert fitted.to_original(boxes).tolist() == [[20, 20, 60, 30], [0, 0, 100, 40]]
