@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from contract_world import UNSERVED, World
+from contract.world import UNSERVED, World
 
 from fakes import FakeCluster
 from modelrelease.adapters.cluster import ApiServer, KubernetesCluster

@@ -6,7 +6,7 @@ import copy
 from typing import Any, cast
 
 import pytest
-from contract_world import UNSERVED, World
+from contract.world import UNSERVED, World
 
 from modelrelease.errors import Conflict, Retryable, Terminal
 from modelrelease.ports import Kind, Manifest

@@ -12,6 +12,7 @@ writing is stopped by resourceVersion.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -158,7 +159,7 @@ class ClusterLease:
         is_ours = spec.get("holderIdentity") == self._identity.holder
         spec |= {
             "holderIdentity": self._identity.holder,
-            "leaseDurationSeconds": round(self._timing.duration),
+            "leaseDurationSeconds": math.ceil(self._timing.duration),
             "acquireTime": spec.get("acquireTime", now) if is_ours else now,
             "renewTime": now,
             "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (0 if is_ours or found is None else 1),
