@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -44,10 +45,24 @@ class FakeMetrics:
         namespace: str = "vision",
     ) -> None:
         """Add requests of one code and latency to one Service."""
+        self.count_each(service, arm, [latency_ms] * requests, code=code, target=target, namespace=namespace)
+
+    def count_each(
+        self,
+        service: str,
+        arm: ArmName,
+        latencies_ms: Sequence[float],
+        *,
+        code: str = "200",
+        target: str = "gateway-0",
+        namespace: str = "vision",
+    ) -> None:
+        """Add one request of `code` per latency to one Service."""
         where = f"{namespace}/{service}"
-        self._add((where, arm, target, "requests", code, None), requests)
+        ascending = sorted(latencies_ms)
+        self._add((where, arm, target, "requests", code, None), len(ascending))
         for bound in BOUNDS_MS:
-            self._add((where, arm, target, "bucket", code, bound), requests if latency_ms <= bound else 0)
+            self._add((where, arm, target, "bucket", code, bound), bisect.bisect_right(ascending, bound))
 
     def scrape(self, at_seconds: float, *, target: str | None = None) -> None:
         """Sample all counters, or those of one target."""

@@ -34,7 +34,7 @@ def at_rest(seen: Seen, now: float) -> Decision | None:
     """What to do between releases; None while one is under way."""
     if not seen.status.phase.is_at_rest:
         return None
-    for rule in (_leftovers, _finalizer, _deleted, _conflict, _creation, _stable_missing, _as_wanted, _stays_ended):
+    for rule in (_leftovers, _deleted, _conflict, _creation, _stable_missing, _as_wanted, _stays_ended):
         decision = rule(seen, now)
         if decision is not None:
             return decision
@@ -50,16 +50,14 @@ def _leftovers(seen: Seen, now: float) -> Decision | None:
     return conclude(seen, now, seen.status.message, effect=DeleteCanary(seen.canary.uid))
 
 
-def _finalizer(seen: Seen, now: float) -> Decision | None:
-    if not seen.has_finalizer or (seen.status.phase is Phase.INITIALIZING and not seen.is_deleting):
-        return None
-    return conclude(seen, now, seen.status.message, effect=RemoveFinalizer())
+def _settled(seen: Seen, now: float) -> Decision:
+    """Nothing to begin: without a release the ModelRelease needs no finalizer, so that it can be deleted any time."""
+    effect = RemoveFinalizer() if seen.has_finalizer else None
+    return conclude(seen, now, seen.status.message, effect=effect, again_seconds=None if effect else REST_SECONDS)
 
 
 def _deleted(seen: Seen, now: float) -> Decision | None:
-    if not seen.is_deleting:
-        return None
-    return conclude(seen, now, seen.status.message, again_seconds=REST_SECONDS)
+    return _settled(seen, now) if seen.is_deleting else None
 
 
 def _stalled(seen: Seen, now: float, reason: str, sentence: str, again: float = 30.0) -> Decision:
@@ -152,7 +150,7 @@ def _as_wanted(seen: Seen, now: float) -> Decision | None:
         return None
     revision = revision_of(seen.spec, status.retries)
     if status.phase in (Phase.STABLE, Phase.SUCCEEDED) and status.released_revision == revision:
-        return conclude(seen, now, status.message, again_seconds=REST_SECONDS)
+        return _settled(seen, now)
     tag = image_tag(seen.spec.image)
     first = status.phase is Phase.INITIALIZING and not status.history
     message = f"Stable runs {tag}; nothing to release."
@@ -178,7 +176,7 @@ def _stays_ended(seen: Seen, now: float) -> Decision | None:
     status, stable = seen.status, seen.stable
     revision = revision_of(seen.spec, status.retries)
     if status.phase in (Phase.ROLLED_BACK, Phase.FAILED) and status.revision == revision:
-        return conclude(seen, now, status.message, again_seconds=REST_SECONDS)
+        return _settled(seen, now)
     if status.phase in (Phase.STABLE, Phase.SUCCEEDED) and status.released_revision == revision and stable is not None:
         sentence = (
             f"Stable was set to {stable.image} by somebody else, but {status.promoted_image} was released. Set "

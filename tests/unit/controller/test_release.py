@@ -1,0 +1,236 @@
+"""Whole releases on fakes: the real controller, the real judge, simulated pods and traffic."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from modelrelease.api.status import ConditionStatus, ConditionType, Outcome, Phase
+from modelrelease.ports import Kind
+from simulation import Canary, World
+from simulation.world import KEY, NAME, NAMESPACE, NEW_IMAGE, STABLE_IMAGE, VIRTUAL_SERVICE
+
+
+def _ended(world: World) -> bool:
+    return bool(world.status.history) and world.status.phase.is_at_rest
+
+
+def _distinct(world: World) -> list[int]:
+    return [weight for _, weight in world.weights]
+
+
+@pytest.fixture
+async def world() -> World:
+    made = World()
+    made.deploy_stable()
+    await made.run(60)
+    made.apply()
+    return made
+
+
+async def test_a_good_version_is_released_through_every_step(world: World) -> None:
+    await world.run(900, until=_ended)
+
+    assert world.status.phase is Phase.SUCCEEDED
+    assert _distinct(world) == [0, 1, 5, 20, 50, 100, 0]
+    assert world.status.history[0].outcome is Outcome.SUCCEEDED
+    stable = world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, NAME)
+    assert stable is not None
+    assert stable["spec"]["template"]["spec"]["containers"][0]["image"] == NEW_IMAGE  # type: ignore[index,call-overload]
+    assert not world.exists(Kind.DEPLOYMENT, f"{NAME}-canary")
+    assert not world.exists(Kind.SERVICE, f"{NAME}-canary")
+
+
+async def test_the_virtual_service_has_its_original_shape_afterwards(world: World) -> None:
+    await world.run(900, until=_ended)
+
+    route = world.cluster.peek(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME)
+    assert route is not None
+    assert route["spec"] == VIRTUAL_SERVICE["spec"]
+
+
+async def test_conditions_say_succeeded_only_at_the_end(world: World) -> None:
+    await world.run(30, until=lambda one: one.weight == 1)
+    succeeded = world.status.condition(ConditionType.SUCCEEDED)
+    assert succeeded is not None
+    assert succeeded.status is ConditionStatus.UNKNOWN
+
+    await world.run(900, until=_ended)
+    succeeded = world.status.condition(ConditionType.SUCCEEDED)
+    assert succeeded is not None
+    assert succeeded.status is ConditionStatus.TRUE
+
+
+async def test_a_version_that_fails_is_taken_off_the_air(world: World) -> None:
+    world.canary.error_rate = 1.0
+    await world.run(600, until=_ended)
+
+    assert world.status.phase is Phase.ROLLED_BACK
+    assert world.status.outcome_reason == "ErrorRateTooHigh"
+    assert max(_distinct(world)) <= 5
+    assert world.weight == 0
+    assert not world.exists(Kind.DEPLOYMENT, f"{NAME}-canary")
+    stable = world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, NAME)
+    assert stable is not None
+    assert stable["spec"]["template"]["spec"]["containers"][0]["image"] == STABLE_IMAGE  # type: ignore[index,call-overload]
+
+
+async def test_a_breach_at_20_per_cent_ends_within_three_seconds(world: World) -> None:
+    await world.run(600, until=lambda one: one.weight == 20)
+    await world.run(5)
+    world.canary.error_rate = 1.0
+    breach = world.clock.now()
+    await world.run(10, until=lambda one: one.weight == 0)
+    assert world.clock.now() - breach <= 3.0
+
+
+async def test_a_slow_version_is_rolled_back_for_its_latency(world: World) -> None:
+    world.canary.latency_ms = 200.0
+    await world.run(900, until=_ended)
+    assert (Phase.ROLLED_BACK, "LatencyTooHigh") == (world.status.phase, world.status.outcome_reason)
+
+
+async def test_a_version_that_never_starts_fails_without_traffic(world: World) -> None:
+    world.canary.starts = False
+    await world.run(120, until=_ended)
+    assert world.status.phase is Phase.FAILED
+    assert _distinct(world) == [0]
+
+
+async def test_a_canary_that_is_lost_twice_is_rolled_back(world: World) -> None:
+    await world.run(600, until=lambda one: one.weight == 5)
+    world.canary.crashes = True
+    await world.run(3)
+    assert world.weight == 0
+    world.canary.crashes = False
+    await world.run(30, until=lambda one: one.weight == 5)
+    world.canary.crashes = True
+    await world.run(30, until=_ended)
+    assert (Phase.ROLLED_BACK, "CanaryCrashed") == (world.status.phase, world.status.outcome_reason)
+
+
+async def test_abort_takes_traffic_off_at_once(world: World) -> None:
+    await world.run(600, until=lambda one: one.weight == 20)
+    world.annotate("abort", "looks wrong")
+    await world.run(2)
+    assert world.weight == 0
+    await world.run(30, until=_ended)
+    assert (Phase.ROLLED_BACK, "Aborted") == (world.status.phase, world.status.outcome_reason)
+    assert "looks wrong" in world.status.message
+    release = world.cluster.peek(Kind.MODEL_RELEASE, NAMESPACE, NAME)
+    assert release is not None
+    assert not release["metadata"].get("annotations")  # type: ignore[union-attr]
+
+
+async def test_retry_begins_the_same_release_again(world: World) -> None:
+    world.canary.error_rate = 1.0
+    await world.run(600, until=_ended)
+    world.canary.error_rate = 0.0
+    world.annotate("retry", "true")
+    await world.run(900, until=lambda one: one.status.phase is Phase.SUCCEEDED)
+    assert [Outcome.SUCCEEDED, Outcome.ROLLED_BACK] == [entry.outcome for entry in world.status.history]
+
+
+async def test_promote_full_goes_to_the_last_step(world: World) -> None:
+    await world.run(600, until=lambda one: one.weight == 5)
+    world.annotate("promote", "full")
+    await world.run(60, until=_ended)
+    assert world.status.phase is Phase.SUCCEEDED
+    assert _distinct(world) == [0, 1, 5, 100, 0]
+
+
+async def test_pause_holds_and_resume_goes_on(world: World) -> None:
+    await world.run(600, until=lambda one: one.weight == 5)
+    world.annotate("pause", "true")
+    await world.run(200)
+    assert (5, Phase.PAUSED) == (world.weight, world.status.phase)
+    world.annotate("resume", "true")
+    await world.run(900, until=_ended)
+    assert world.status.phase is Phase.SUCCEEDED
+
+
+async def test_nothing_is_written_at_rest(world: World) -> None:
+    await world.run(900, until=_ended)
+    await world.run(5)
+    before = len(world.cluster.writes)
+    await world.run(700)
+    assert before == len(world.cluster.writes)
+
+
+async def test_a_healthy_release_needs_few_writes(world: World) -> None:
+    before = len(world.cluster.writes)
+    await world.run(900, until=_ended)
+    await world.run(5)
+    kinds = Counter((write.verb, write.kind.name) for write in world.cluster.writes[before:])
+    refreshes = 0
+    assert kinds[("replace", "VIRTUAL_SERVICE")] == 7, kinds
+    assert kinds[("create", "DEPLOYMENT")] == kinds[("delete", "DEPLOYMENT")] == 1
+    assert refreshes == 0
+
+
+async def test_without_metrics_the_release_holds_and_says_so(world: World) -> None:
+    await world.run(600, until=lambda one: one.weight == 5)
+    world.metrics.problem = "connection refused"
+    await world.run(120)
+    healthy = world.status.condition(ConditionType.ANALYSIS_HEALTHY)
+    assert healthy is not None
+    assert (5, ConditionStatus.FALSE) == (world.weight, healthy.status)
+
+
+async def test_deletion_gives_stable_its_traffic_back(world: World) -> None:
+    await world.run(600, until=lambda one: one.weight == 20)
+    world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME)
+    world._due = world.clock.now()
+    await world.run(30)
+    assert not world.exists(Kind.MODEL_RELEASE, NAME)
+    assert not world.exists(Kind.DEPLOYMENT, f"{NAME}-canary")
+    assert world.exists(Kind.DEPLOYMENT, NAME)
+    assert world.weight == 0
+
+
+async def test_a_restart_in_a_step_changes_nothing_but_time() -> None:
+    ends = []
+    for restarts in (False, True):
+        world = World(seed=7)
+        world.deploy_stable()
+        await world.run(60)
+        world.apply()
+        for _ in range(900):
+            if _ended(world):
+                break
+            await world.run(10)
+            if restarts:
+                world.restart()
+        ends.append((world.status.phase, _distinct(world)))
+    assert ends[0] == ends[1]
+
+
+async def test_someone_elses_weight_is_put_back_and_the_third_time_pauses(world: World) -> None:
+    await world.run(600, until=lambda one: one.weight == 20)
+    await world.run(3)
+    for _ in range(3):
+
+        def meddle(body: dict) -> None:  # type: ignore[type-arg]
+            for entry in body["spec"]["http"][0]["route"]:
+                entry["weight"] = 70 if "canary" in entry["destination"]["host"] else 30
+
+        world.cluster.edit(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME, meddle)
+        await world.run(3)
+    assert 20 == world.weight
+    assert world.status.paused_reason == "WeightsContested"
+    assert 3 == world.announcer.reasons.count("WeightChanged")
+
+
+async def test_a_new_image_under_way_starts_over(world: World) -> None:
+    await world.run(600, until=lambda one: one.weight == 20)
+    world.apply(NEW_IMAGE.replace("v1.1.0", "v1.2.0"))
+    await world.run(3)
+    assert world.weight == 0
+    await world.run(900, until=lambda one: one.status.phase is Phase.SUCCEEDED)
+    assert [Outcome.SUCCEEDED, Outcome.SUPERSEDED] == [entry.outcome for entry in world.status.history]
+
+
+def test_the_key_is_what_the_world_works_on() -> None:
+    assert str(KEY) == f"{NAMESPACE}/{NAME}"
+    assert Canary().starts
