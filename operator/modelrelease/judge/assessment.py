@@ -14,7 +14,7 @@ from modelrelease.judge.mixture import Mixture
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.state import Blame, MetricState, State
 
-BAKE_SHARE = 0.1
+BAKE_SHARE = 0.04
 """The bake's part of the false-rollback probability. At 100 % requests are plentiful: it needs little."""
 
 CEILING_SHARE = 0.1

@@ -18,9 +18,17 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-EFFECTS: Array = np.array((1.4, 2.0, 3.0, 6.0, 15.0, 60.0))
-"""Alternatives that the rollback evidence bets on, as multiples of the highest tolerated rate: from a little too bad to
-an outage. Nobody knows beforehand how bad a bug is, so the stake is spread over all of them."""
+EFFECTS: Array = np.array((1.25, 1.6, 2.4, 5.5, 20.0))
+"""Alternatives that the rollback evidence bets on, as multiples of the highest tolerated rate. Nobody knows beforehand
+how bad a bug is, so the stake is spread. These five are within 1.6 times the information bound from 1.25 times the
+tolerated rate on (numerical optimum; more of them cost as much as they gain, see docs/decisions)."""
+
+OUTAGE_RATE = 0.6
+"""One more alternative, absolute: most requests are bad. It counts stable's successes beside the canary's failures,
+which bets on small rates do not, and takes an outage from some ten requests to five."""
+
+EFFECT_WEIGHTS: Array = np.array((0.18, 0.18, 0.18, 0.18, 0.18, 0.1))
+"""How the stake is spread over the effects and the outage."""
 
 GATE_STAKES: Array = np.array((1.0, 0.6, 0.3))
 """Promotion bets, as shares of the stake that is best if the canary equals stable: the smaller ones go on growing when
@@ -34,8 +42,8 @@ STAKE_LIMIT = 0.98
 PRIOR_BAD = 0.5
 """Pseudo-count that keeps an estimated rate off 0 (Jeffreys); estimates only choose stakes, they are never evidence."""
 
-_ROUNDS = 4
-"""Rounds of the projection in ``place``; the first is exact for rare bad requests, four for all to about 1 %."""
+_ROUNDS = 3
+"""Rounds of the projection in ``place``; the first is exact for rare bad requests, three do for all rates."""
 
 _ALMOST_ONE = 1 - 1e-9
 
@@ -176,9 +184,14 @@ def log_factors_alone(
     return grown + (requests - bad) * np.log(np.divide(np.subtract(1, alternative), np.subtract(1, limit)))
 
 
-def alternatives(limit: float | Array) -> Array:
-    """The rates that the rollback evidence bets on for a highest tolerated rate; all above it and below 1."""
-    return np.minimum(EFFECTS * limit, np.add(1, limit) / 2)
+def alternatives(limit: Array) -> Array:
+    """The rates that the rollback evidence bets on, all above the highest tolerated one and below 1.
+
+    ``limit`` has a last axis of length 1, the result one of the effects' length.
+    """
+    rates = np.concatenate((EFFECTS * limit, np.full_like(limit, OUTAGE_RATE)), axis=-1)
+    alternative: Array = np.clip(rates, EFFECTS[0] * limit, np.inf)
+    return np.minimum(alternative, (1 + limit) / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +215,7 @@ class Comparisons:
 
 
 def compare(these: Comparisons) -> tuple[Array, Array]:
-    """Log factors for rollback, shape (n, effects), and for promotion, shape (n, gate bets).
+    """Log factors for rollback, shape (n, 6), and for promotion, shape (n, 3).
 
     Zero where an arm has no requests (nothing to compare), or where the margin reaches 1 (nothing is worse).
     """
@@ -216,11 +229,11 @@ def compare(these: Comparisons) -> tuple[Array, Array]:
     bets = place(rates, rate, Margin(ratio, increases), traffic_ratio, _COLUMN_PARTS)
     grown = log_factors(these.canary_bad[:, np.newaxis], canary, these.stable_bad[:, np.newaxis], stable, bets)
     grown = np.where(both & (limits < 1), grown, 0.0) / these.dispersion[:, np.newaxis]
-    return grown[:, : len(EFFECTS)], grown[:, len(EFFECTS) :]
+    return grown[:, : len(EFFECT_WEIGHTS)], grown[:, len(EFFECT_WEIGHTS) :]
 
 
-_COLUMN_MARGIN = np.repeat((0, 1), (len(EFFECTS), len(GATE_STAKES)))
-_COLUMN_PARTS: Array = np.concatenate((np.ones(len(EFFECTS)), GATE_STAKES))
+_COLUMN_MARGIN = np.repeat((0, 1), (len(EFFECT_WEIGHTS), len(GATE_STAKES)))
+_COLUMN_PARTS: Array = np.concatenate((np.ones(len(EFFECT_WEIGHTS)), GATE_STAKES))
 
 
 def gate_log_evidence(logs: Array) -> Array:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modelrelease.judge.evidence import EFFECTS, Array, log_sum_exp
+from modelrelease.judge.evidence import EFFECT_WEIGHTS, Array, log_sum_exp
 
-START_SHARE = 0.5
+START_SHARE = 0.75
 """Staked at the start of the release: most bugs are there from the first request on."""
 
 STALE_LOG = 2.0
@@ -27,10 +27,10 @@ STALE_LOG = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Per effect: the logarithm of what its stakes are worth, and how many fresh stakes it has made."""
+    """Per effect, the outage last: the logarithm of what its stakes are worth, and how many fresh ones it has made."""
 
-    logs: tuple[float, ...] = (math.log(START_SHARE),) * len(EFFECTS)
-    restarts: tuple[int, ...] = (0,) * len(EFFECTS)
+    logs: tuple[float, ...] = (math.log(START_SHARE),) * len(EFFECT_WEIGHTS)
+    restarts: tuple[int, ...] = (0,) * len(EFFECT_WEIGHTS)
 
     def restarted(self, stale_log: float = STALE_LOG) -> Mixture:
         """Fresh stakes for the effects whose present ones are worth less than a fresh one by ``stale_log``."""
@@ -43,27 +43,27 @@ class Mixture:
 
     @property
     def log_evidence(self) -> float:
-        """Logarithm of the mean purse; 0 at the start of a release."""
+        """Logarithm of the weighted mean of the purses; 0 at the start of a release."""
         return float(log_evidence(np.array(self.logs), np.array(self.restarts)))
 
 
 def restart(logs: Array, restarts: NDArray[np.int64], stale_log: float = STALE_LOG) -> tuple[Array, NDArray[np.int64]]:
     """``Mixture.restarted`` for arrays whose last axis is the effects."""
-    fresh = np.log(_stake(restarts + 1))
+    fresh = np.log(_unspent(restarts) - _unspent(restarts + 1))
     due = logs < fresh - stale_log
     return np.where(due, np.logaddexp(fresh, logs), logs), restarts + due
 
 
 def log_evidence(logs: Array, restarts: NDArray[np.int64]) -> Array:
     """``Mixture.log_evidence`` for arrays whose last axis is the effects."""
-    unspent = np.sum((1 - START_SHARE) / (restarts + 1), axis=-1, keepdims=True)
-    return log_sum_exp(np.concatenate((logs, np.log(unspent)), axis=-1)) - math.log(len(EFFECTS))
+    return log_sum_exp(np.log(EFFECT_WEIGHTS) + np.logaddexp(logs, np.log(_unspent(restarts))))
 
 
-def _stake(number: NDArray[np.int64]) -> Array:
-    """Size of the fresh stake with this number, from 1: (1 - START_SHARE)/(k(k+1)), which adds up to 1 - START_SHARE.
+def _unspent(stakes: NDArray[np.int64]) -> Array:
+    """What is left after so many fresh stakes: (1 - START_SHARE)/log2(k + 2).
 
-    So there are always more to come, and the first ones, which cover the starts of the steps, are large.
+    So there are always more to come; the first, which cover the starts of the steps, are large, and the thousandth is
+    not much smaller than the 500th: late in a long release a bug is as likely in any minute as in any other.
     """
-    size: Array = (1 - START_SHARE) / (number * (number + 1.0))
-    return size
+    left: Array = (1 - START_SHARE) / np.log2(stakes + 2.0)
+    return left

@@ -14,14 +14,14 @@ import numpy as np
 from scipy.special import log_ndtr, ndtr
 
 from modelrelease.judge.assessment import BAKE_SHARE, CEILING_SHARE
-from modelrelease.judge.evidence import EFFECTS, GATE_STAKES, GATE_WEIGHTS, Array, Bets, Margin, place
+from modelrelease.judge.evidence import EFFECT_WEIGHTS, GATE_STAKES, GATE_WEIGHTS, Array, Bets, Margin, place
 from modelrelease.judge.mixture import START_SHARE
 from modelrelease.judge.process import Plan, plan_of, stable_rate
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.state import MetricState, State
 
 SPREAD_EFFECTS = 0.9
-"""Part of log(number of effects) that spreading the stake costs; neighbouring effects win too (from simulation)."""
+"""Part of log(1/weight) that spreading the stake costs; neighbouring effects win too (from simulation)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def requests_to_detect(
     """
     part = share if share is not None else default_share(settings)
     height = -math.log(settings.false_rollback_probability * part)
-    height += -math.log(START_SHARE) + SPREAD_EFFECTS * math.log(len(EFFECTS))
+    height -= math.log(START_SHARE) + SPREAD_EFFECTS * math.log(EFFECT_WEIGHTS[0])
     if rates.canary <= margin.limit(rates.stable):
         return NEVER
     mean, variance = walk(rates, dispersion, place(rates.canary, rates.stable, margin, rates.traffic_ratio))

@@ -294,7 +294,7 @@ def stable_rate(metric: MetricState, typical_rate: float) -> float:
 
 def _grown_alone(mixture: Mixture, counts: tuple[int, int], limit: float, metric: MetricState) -> Mixture:
     bad, requests = counts
-    factors = log_factors_alone(bad, requests, limit, alternatives(limit)) / metric.dispersion
+    factors = log_factors_alone(bad, requests, limit, alternatives(np.array([limit]))) / metric.dispersion
     return mixture.restarted().grown(factors)
 
 
