@@ -1,0 +1,83 @@
+"""What `kubectl apply -k` installs, on a real API server with Pod Security in force."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from integration.crd.releases import ROOT
+from localcluster.controlplane import ControlPlane
+from localcluster.errors import CommandFailed
+
+
+def rendered(installed: ControlPlane, path: str) -> list[dict[str, Any]]:
+    return [each for each in yaml.safe_load_all(installed.kubectl("kustomize", ROOT / path)) if each]
+
+
+def only(documents: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    found = [each for each in documents if each["kind"] == kind]
+    assert len(found) == 1
+    return found[0]
+
+
+def pod_of(deployment: dict[str, Any], name: str) -> dict[str, Any]:
+    template = deployment["spec"]["template"]
+    namespace = deployment["metadata"]["namespace"]
+    metadata = {"name": name, "namespace": namespace, "labels": template["metadata"]["labels"]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
+def test_applying_again_changes_nothing(installed: ControlPlane) -> None:
+    said = installed.kubectl("diff", "--server-side", "--kustomize", ROOT / "deploy" / "base")
+    assert said == ""
+
+
+def test_the_operators_pod_is_admitted_where_pods_are_restricted(installed: ControlPlane) -> None:
+    deployment = only(rendered(installed, "deploy/base"), "Deployment")
+    pod = pod_of(deployment, "admitted")
+    assert "pod/admitted created" in installed.kubectl("create", "--dry-run=server", "-f-", stdin=json.dumps(pod))
+    del pod["spec"]["containers"][0]["securityContext"]
+    with pytest.raises(CommandFailed, match="violates PodSecurity"):
+        installed.kubectl("create", "--dry-run=server", "-f-", stdin=json.dumps(pod))
+
+
+def test_the_operator_cannot_write_to_its_file_system(installed: ControlPlane) -> None:
+    pod = only(rendered(installed, "deploy/base"), "Deployment")["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+    assert writable == {"/tmp"}  # noqa: S108 - inside of the container
+
+
+def test_one_namespace_needs_nothing_beyond_it(installed: ControlPlane) -> None:
+    documents = rendered(installed, "deploy/namespaced")
+    cluster_wide = {"Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+    assert cluster_wide.isdisjoint(each["kind"] for each in documents)
+    assert {"vision"} == {each["metadata"]["namespace"] for each in documents}
+    installed.kubectl("create", "namespace", "single")
+    moved = yaml.safe_dump_all(documents).replace("namespace: vision", "namespace: single")
+    installed.kubectl("apply", "--server-side", "--filename=-", stdin=moved)
+    account = "--as=system:serviceaccount:single:modelrelease-operator"
+    assert installed.kubectl("auth", "can-i", "update", "deployments", "--namespace=single", account).strip() == "yes"
+    with pytest.raises(CommandFailed):
+        installed.kubectl("auth", "can-i", "update", "deployments", "--namespace=vision", account)
+
+
+def test_the_policy_is_off_unless_switched_on(installed: ControlPlane) -> None:
+    kinds = {each["kind"] for each in rendered(installed, "deploy/base")}
+    assert not [kind for kind in kinds if kind.startswith("ValidatingAdmissionPolicy")]
+
+
+def test_the_probes_ask_where_the_container_listens(installed: ControlPlane) -> None:
+    container = only(rendered(installed, "deploy/base"), "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert {"metrics": 8080, "health": 8081} == ports
+    probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+    assert {"health"} == {probe["port"] for probe in probes.values()}
+    assert {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"} == {
+        name: probe["path"] for name, probe in probes.items()
+    }
