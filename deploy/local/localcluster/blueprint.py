@@ -6,15 +6,16 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster import kubernetes, mesh, node
+from localcluster import dns, kubernetes, mesh, node
 from localcluster.access import Access
-from localcluster.build import debian, envoy, go
 from localcluster.folders import MANIFESTS, Cache, Data
 from localcluster.part import Part
 from localcluster.pki import Authority, Identity
 from localcluster.ports import (
     API_SERVER,
     CONTROLLER_MANAGER,
+    DNS,
+    DNS_CLUSTER_IP,
     ETCD,
     ETCD_PEER,
     GATEWAY,
@@ -23,6 +24,7 @@ from localcluster.ports import (
     PROMETHEUS_CLUSTER_IP,
     SCHEDULER,
 )
+from localcluster.provision import debian, envoy, go
 
 _COMPONENTS = {
     "kube-controller-manager": Identity("system:kube-controller-manager"),
@@ -30,6 +32,7 @@ _COMPONENTS = {
     "kubelet": node.NODE_IDENTITY,
     "kube-proxy": Identity("system:kube-proxy"),
     "istiod": Identity("istiod"),
+    "coredns": Identity("coredns"),
 }
 
 
@@ -75,8 +78,9 @@ def draw(cache: Cache, data: Data) -> Blueprint:
         rest=(
             kubernetes.controller_manager(manager.binary, manager.kubeconfig, authority, CONTROLLER_MANAGER),
             kubernetes.scheduler(scheduler.binary, scheduler.kubeconfig, authority, SCHEDULER),
-            node.kubelet(client("kubelet"), data, authority, dns=False),
+            node.kubelet(client("kubelet"), data, authority),
             node.kube_proxy(client("kube-proxy"), data),
+            dns.coredns(go.output_folder(cache, go.COREDNS) / "coredns", keys["coredns"], data),
             mesh.istiod(istio_folder / "pilot-discovery", keys["istiod"], data),
             mesh.pod_targets(settings.url, authority, data),
             mesh.prometheus(debian.require_program("prometheus"), data),
@@ -94,6 +98,8 @@ def custom_resources(cache: Cache) -> Path:
 def manifest(name: str) -> str:
     """A manifest with the addresses of this cluster filled in."""
     return string.Template((MANIFESTS / name).read_text(encoding="utf-8")).substitute(
+        dns_cluster_ip=DNS_CLUSTER_IP,
+        dns_port=DNS.port,
         gateway_port=GATEWAY.port,
         node_address=NODE_ADDRESS,
         prometheus_cluster_ip=PROMETHEUS_CLUSTER_IP,

@@ -14,7 +14,7 @@ from rich.table import Table
 from localcluster.cluster import Cluster
 from localcluster.commands import tail
 from localcluster.errors import LocalClusterError
-from localcluster.images import Build
+from localcluster.image_source import Build
 from localcluster.progress import reporting
 from localcluster.supervision import State
 
@@ -22,7 +22,7 @@ from localcluster.supervision import State
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0 where the command did what it says, 1 with one message where it could not."""
     arguments = _parser().parse_args(argv)
-    console = Console(stderr=False)
+    console = Console() if sys.stdout.isatty() else Console(width=200)
     try:
         return _run(arguments, Cluster(), console)
     except LocalClusterError as error:

@@ -17,16 +17,17 @@ from pathlib import Path
 
 from localcluster import blueprint, containers, network
 from localcluster.access import Access
-from localcluster.build import debian, envoy, go, rootfs
 from localcluster.containers import Containers
 from localcluster.errors import LocalClusterError, MissingPrerequisite
 from localcluster.folders import Cache, Data
-from localcluster.images import Build, Images
+from localcluster.image_source import Build
+from localcluster.images import Images
 from localcluster.locks import exclusive
 from localcluster.node import NODE_NAME
 from localcluster.part import Part, wait_until
 from localcluster.ports import GATEWAY, LOOPBACK, PROMETHEUS, PROMETHEUS_CLUSTER_IP
 from localcluster.progress import Report, Silent
+from localcluster.provision import debian, envoy, go, rootfs
 from localcluster.supervision import PartStatus, Supervision
 
 
@@ -74,7 +75,7 @@ class Cluster:
         fetching.result()
 
     def up(self, report: Report | None = None) -> None:
-        """Build what is missing and start what does not run. Safe to repeat, also after a kill of anything at any time."""
+        """Build what is missing and start what does not run. Safe to repeat, after a kill of anything at any time."""
         _require_root()
         chosen = report or Silent()
         self.build(chosen)
@@ -154,7 +155,7 @@ class Cluster:
 
     def _start(self, report: Report) -> None:
         drawn = self._blueprint()
-        self.data.sockets.mkdir(mode=0o700, exist_ok=True)
+        self._claim_machine()
         network.ensure(self._file("network.json"))
         self._supervision.ensure(drawn.foundation, report)
         if rootfs.PAUSE_IMAGE not in self.containers.images():
@@ -171,6 +172,21 @@ class Cluster:
             self._wait_for_node(drawn.access)
             line.show("ready")
 
+    def _claim_machine(self) -> None:
+        """Ports, addresses and firewall rules are the machine's: two clusters would take them away from each other."""
+        owner = self._owner()
+        if owner not in {None, self.data.root} and any(Supervision(Data(owner)).running_names()):
+            raise LocalClusterError(
+                f"the cluster of {owner} runs on this machine; first run: MODELRELEASE_DATA={owner} localcluster down"
+            )
+        self.data.sockets.mkdir(mode=0o700, exist_ok=True)
+        (self.data.sockets / "owner").write_text(str(self.data.root), encoding="utf-8")
+
+    def _owner(self) -> Path | None:
+        """The data folder of the cluster that this machine's network is set up for."""
+        owner = self.data.sockets / "owner"
+        return Path(owner.read_text(encoding="utf-8")) if owner.exists() else None
+
     def _apply_foundation(self, access: Access) -> None:
         """Istio's definitions take seconds to apply: only when they changed, or somebody deleted them."""
         resources = blueprint.custom_resources(self.cache)
@@ -185,7 +201,8 @@ class Cluster:
                 "wait", "--for=condition=Established", "--timeout=60s", "--filename", resources, timeout_seconds=90
             )
             marker.write_text(current, encoding="utf-8")
-        access.apply(blueprint.manifest("istio-system.yaml"))
+        for name in ("istio-system.yaml", "dns.yaml"):
+            access.apply(blueprint.manifest(name))
 
     def _wait_for_node(self, access: Access) -> None:
         access.kubectl("wait", "--for=create", f"node/{NODE_NAME}", "--timeout=60s", timeout_seconds=90)
@@ -194,9 +211,8 @@ class Cluster:
         if gpus.exists():
             self.set_gpus(int(gpus.read_text(encoding="ascii")))
         if not wait_until(_gateway_listens, 30):
-            raise LocalClusterError(
-                f"nothing listens on {GATEWAY}: see {self._supervision.log('istiod')} and {self._supervision.log('gateway')}"
-            )
+            logs = " and ".join(str(self._supervision.log(name)) for name in ("istiod", "gateway"))
+            raise LocalClusterError(f"nothing listens on {GATEWAY}: see {logs}")
 
     def _take_down(self, report: Report) -> None:
         drawn = self._blueprint()
@@ -215,7 +231,9 @@ class Cluster:
             containers.unmount_below((self.data.root, self.data.sockets))
             containers.remove_log_links(self.data)
             network.remove(self._file("network.json"), go.output_folder(self.cache, go.KUBERNETES) / "kube-proxy")
-            shutil.rmtree(self.data.sockets, ignore_errors=True)
+            if self._owner() == self.data.root:
+                shutil.rmtree(self.data.sockets)
+            containers.remove_empty_folders()
             line.show("removed")
         if left := network.leftovers():
             raise LocalClusterError("the cluster is down, but these are left:\n" + "\n".join(left))

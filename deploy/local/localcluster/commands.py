@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from localcluster.errors import CommandFailed
@@ -16,51 +17,50 @@ def run(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     stdin: str | None = None,
-    log: Path | None = None,
 ) -> str:
-    """Standard output of the command.
-
-    With `log`, both streams go to that file instead and the returned text is empty. Raises CommandFailed with the last
-    lines of what the command said.
-    """
+    """Standard output of the command. Raises CommandFailed with the last lines of what the command said."""
     words = [str(word) for word in argv]
-    feed = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
-    try:
-        if log is None:
-            done = subprocess.run(
-                words,
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=timeout_seconds,
-                check=False,
-                **feed,  # type: ignore[call-overload]
-            )
-            said = done.stderr.strip() or done.stdout.strip()
-        else:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("w", encoding="utf-8") as stream:
-                done = subprocess.run(
-                    words,
-                    cwd=folder,
-                    env=environment,
-                    stdout=stream,
-                    stderr=stream,
-                    text=True,
-                    timeout=timeout_seconds,
-                    check=False,
-                    **feed,  # type: ignore[call-overload]
-                )
-            said = tail(log)
-    except FileNotFoundError as error:
-        raise CommandFailed(f"{words[0]} is not installed ({error})") from error
-    except subprocess.TimeoutExpired as error:
-        raise CommandFailed(f"`{_short(words)}` did not end within {timeout_seconds:.0f} s") from error
+    with _failures_named(words, timeout_seconds):
+        done = subprocess.run(  # noqa: S603 - the commands of this package, never text of others
+            words,
+            cwd=folder,
+            env=environment,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
     if done.returncode != 0:
-        where = f"\nfull output: {log}" if log else ""
-        raise CommandFailed(f"`{_short(words)}` failed ({done.returncode}):\n{_last_lines(said)}{where}")
-    return str(done.stdout or "")
+        said = done.stderr.strip() or done.stdout.strip()
+        raise CommandFailed(f"`{_short(words)}` failed ({done.returncode}):\n{_last_lines(said)}")
+    return done.stdout
+
+
+def run_into(
+    log: Path,
+    argv: Sequence[str | Path],
+    *,
+    timeout_seconds: float,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> None:
+    """Run a command whose output is long, or belongs to a process that outlives it: all of it goes to the file."""
+    words = [str(word) for word in argv]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as stream, _failures_named(words, timeout_seconds):
+        done = subprocess.run(  # noqa: S603 - as above
+            words,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            timeout=timeout_seconds,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise CommandFailed(f"`{_short(words)}` failed ({done.returncode}):\n{tail(log)}\nfull output: {log}")
 
 
 def tail(path: Path, lines: int = 20, at_most_bytes: int = 32_768) -> str:
@@ -73,6 +73,16 @@ def tail(path: Path, lines: int = 20, at_most_bytes: int = 32_768) -> str:
     except OSError:
         return ""
     return _last_lines(text, lines)
+
+
+@contextmanager
+def _failures_named(words: Sequence[str], timeout_seconds: float) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise CommandFailed(f"{words[0]} could not be run: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise CommandFailed(f"`{_short(words)}` did not end within {timeout_seconds:.0f} s") from error
 
 
 def _last_lines(text: str, lines: int = 20) -> str:

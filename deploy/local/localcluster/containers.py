@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
-from localcluster.build.debian import require_program
 from localcluster.commands import run
 from localcluster.errors import CommandFailed, LocalClusterError
 from localcluster.folders import Data
-from localcluster.node import NETWORK_NAME
 from localcluster.part import accepts
+from localcluster.provision.debian import require_program
 
 _NETWORK_NAMESPACES = Path("/run/netns")
 _CNI_RESULTS = Path("/var/lib/cni/results")
+_FIXED_FOLDERS = tuple(
+    Path(name)
+    for name in (
+        "/run/containerd/runc/k8s.io",
+        "/run/containerd/runc",
+        "/run/containerd/s",
+        "/run/containerd",
+        "/var/lib/kubelet/device-plugins",
+        "/var/lib/kubelet",
+    )
+)
 _LOG_LINKS = Path("/var/log/containers")
 
 
@@ -58,11 +67,13 @@ class Containers:
         for container in self._ctr("containers", "list", "--quiet").split():
             namespaces.update(self._network_namespaces(container))
             self._remove(container)
+            for result in _CNI_RESULTS.glob(f"*-{container}-*"):
+                result.unlink(missing_ok=True)
         for namespace in namespaces:
             if namespace.is_relative_to(_NETWORK_NAMESPACES) or namespace.is_relative_to("/var/run/netns"):
                 _detach(namespace)
                 namespace.unlink(missing_ok=True)
-        self._forget_addresses()
+        shutil.rmtree(self._data.cni / "addresses", ignore_errors=True)
 
     def _network_namespaces(self, container: str) -> set[Path]:
         try:
@@ -89,19 +100,23 @@ class Containers:
                 ):
                     raise
 
-    def _forget_addresses(self) -> None:
-        shutil.rmtree(self._data.cni / "addresses", ignore_errors=True)
-        for result in _CNI_RESULTS.glob(f"{NETWORK_NAME}-*"):
-            result.unlink(missing_ok=True)
-
 
 def remove_log_links(data: Data) -> None:
     """The kubelet puts links to container logs in a folder that cannot be configured; take ours out."""
     if not _LOG_LINKS.is_dir():
         return
     for link in _LOG_LINKS.iterdir():
-        if link.is_symlink() and str(data.pod_logs) in os.readlink(link):
+        if link.is_symlink() and link.readlink().is_relative_to(data.pod_logs):
             link.unlink(missing_ok=True)
+
+
+def remove_empty_folders() -> None:
+    """containerd and the kubelet make folders at places that cannot be configured: gone, unless others use them."""
+    for folder in _FIXED_FOLDERS:
+        try:
+            folder.rmdir()
+        except OSError:
+            continue  # not there, or not empty and so not only ours
 
 
 def unmount_below(folders: tuple[Path, ...]) -> None:

@@ -20,7 +20,6 @@ from types import TracebackType
 
 from localcluster import kubernetes
 from localcluster.access import Access
-from localcluster.build import debian, go
 from localcluster.commands import tail
 from localcluster.errors import LocalClusterError, PartFailed
 from localcluster.folders import MANIFESTS, Cache
@@ -29,6 +28,7 @@ from localcluster.pki import Authority
 from localcluster.ports import LOOPBACK, Listen, free_ports
 from localcluster.processes import started_at
 from localcluster.progress import Silent
+from localcluster.provision import debian, go
 
 _ATTEMPTS = 3
 _KCM = "kube-controller-manager"
@@ -146,7 +146,7 @@ class ControlPlane:
 def _launch(cache: Cache, options: Options) -> _Running:
     binaries = go.build(cache, go.KUBERNETES, Silent())
     folder = Path(tempfile.mkdtemp(prefix="control-plane-"))
-    warden = subprocess.Popen(
+    warden = subprocess.Popen(  # noqa: S603 - this package's own program
         [sys.executable, "-S", str(Path(__file__).with_name("warden.py")), str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

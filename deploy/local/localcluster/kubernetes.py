@@ -34,7 +34,7 @@ class ApiServer:
 
 
 def etcd(binary: str, client: Listen, peer: Listen, folder: Path) -> Part:
-    """The store. Without fsync: what a power cut may lose here is a test cluster, and fsync costs most of the latency."""
+    """The store. Without fsync: a power cut may lose a test cluster here, and fsync costs most of the latency."""
     argv = (
         binary,
         "--name=local",
@@ -109,7 +109,7 @@ def api_server(binary: Path, settings: ApiServer) -> Part:
         (settings.listen,),
         files={policy: settings.audit_policy},
         ready_seconds=60,
-        stop_seconds=20,
+        stop_seconds=3,
     )
 
 

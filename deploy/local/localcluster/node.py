@@ -8,8 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from localcluster.build.debian import CNI_PLUGINS
-from localcluster.build.rootfs import PAUSE_IMAGE
+from localcluster.dns import DOMAIN
 from localcluster.folders import Data
 from localcluster.part import Part, accepts, answers
 from localcluster.pki import Authority, Identity
@@ -22,6 +21,8 @@ from localcluster.ports import (
     PROXY_HEALTH,
     PROXY_METRICS,
 )
+from localcluster.provision.debian import CNI_PLUGINS
+from localcluster.provision.rootfs import PAUSE_IMAGE
 
 NODE_NAME = "local"
 NODE_IDENTITY = Identity(f"system:node:{NODE_NAME}", ("system:nodes",), (NODE_ADDRESS, NODE_NAME))
@@ -71,7 +72,8 @@ state = "{data.containerd_state}"
 oom_score = 0
 disabled_plugins = [
   "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.tracing.processor.v1.otlp",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.tracing.processor.v1.otlp",
 ]
 
 [grpc]
@@ -111,8 +113,8 @@ disabled_plugins = [
     )
 
 
-def kubelet(client: Client, data: Data, authority: Authority, *, dns: bool) -> Part:
-    """The node agent. The settings about cgroups, swap and limits let it run on a machine with cgroup v1 and no systemd."""
+def kubelet(client: Client, data: Data, authority: Authority) -> Part:
+    """The node agent. The settings about cgroups, swap and limits let it run with cgroup v1 and without systemd."""
     serving = authority.issue("kubelet-serving", NODE_IDENTITY)
     config = data.config / "kubelet.yaml"
     settings = {
@@ -151,8 +153,8 @@ def kubelet(client: Client, data: Data, authority: Authority, *, dns: bool) -> P
             "memory.available": "100Mi",
         },
         "shutdownGracePeriod": "0s",
-        "clusterDomain": "cluster.local",
-        **({"clusterDNS": [DNS_CLUSTER_IP]} if dns else {}),
+        "clusterDomain": DOMAIN,
+        "clusterDNS": [DNS_CLUSTER_IP],
     }
     argv = (
         str(client.binary),

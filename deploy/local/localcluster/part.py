@@ -66,7 +66,7 @@ def accepts(path: Path) -> Probe:
 
 
 def wait_until(probe: Probe, timeout_seconds: float, pause_seconds: float = 0.1, alive: Probe | None = None) -> bool:
-    """True as soon as the probe is; False when the time is over, or at once when `alive` says that waiting is in vain."""
+    """True as soon as the probe is; False when the time is over, or at once when `alive` says waiting is in vain."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         if probe():

@@ -81,7 +81,7 @@ class Api:
         self._context.load_cert_chain(certificate, key)
 
     def lines(self, path: str) -> Iterator[Json]:
-        """The JSON objects of an answer, one per line. Raises OSError or HTTPException where the server does not answer."""
+        """The JSON objects of an answer, one per line. OSError or HTTPException where the server does not answer."""
         connection = http.client.HTTPSConnection(
             self._where.hostname or "", self._where.port, timeout=_SILENCE_SECONDS, context=self._context
         )

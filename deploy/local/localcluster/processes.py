@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster.commands import run
+from localcluster.commands import run_into
 
 _RECORD_THEN_EXEC = (
     'printf \'{"pid": %s, "started": %s, %s}\\n\' "$$" "$(cut -d" " -f22 "/proc/$$/stat")" "$1" > "$0.new" '
@@ -98,10 +98,10 @@ def start(record_path: Path, argv: Sequence[str], environment: Mapping[str, str]
         "HOME": str(Path.home()),
         "LANG": "C.UTF-8",
     }
-    run(
+    run_into(
+        log.with_suffix(".start"),
         ["setsid", "--fork", "sh", "-c", _RECORD_THEN_EXEC, record_path, rest, *argv],
         environment={**basics, **environment, "LOCALCLUSTER_LOG": str(log)},
-        log=log.with_suffix(".start"),
         timeout_seconds=10,
     )
     deadline = time.monotonic() + 5

@@ -54,6 +54,10 @@ class Supervision:
         record = processes.running(self._record(name))
         return record.pid if record else None
 
+    def running_names(self) -> list[str]:
+        """Parts of the data folder whose processes live, whatever the configuration says today."""
+        return [path.stem for path in sorted(self._data.records.glob("*.json")) if processes.running(path)]
+
     def ensure(self, parts: Iterable[Part], report: Report) -> None:
         """All parts run and answer, or PartFailed says which one does not and why. They start at the same time."""
         chosen = tuple(parts)

@@ -1,7 +1,7 @@
 """Runs the processes of a short-lived control plane and makes sure that they end with whoever asked for them.
 
-Started with a folder as its argument, it reads one JSON object per line (`argv`, `log`) and answers each with the pid of
-the process it started. When its input ends, because the owner closed it or died in any way, it ends the processes and
+Started with a folder as its argument, it reads one JSON object per line (`argv`, `log`) and answers each with the pid
+of the process it started. When its input ends, because the owner closed it or died in any way, it ends the processes and
 removes the folder. Should the warden itself be killed, the kernel kills its children. So nothing stays behind, whatever
 happens to a test run.
 
@@ -44,7 +44,7 @@ def _start(request: dict[str, object]) -> subprocess.Popen[bytes]:
         raise TypeError("argv must be a list")
     libc = ctypes.CDLL(None, use_errno=True)
     with Path(str(request["log"])).open("ab") as log:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - the commands of the owner, who runs as the same user
             [str(word) for word in argv],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -56,7 +56,7 @@ def _start(request: dict[str, object]) -> subprocess.Popen[bytes]:
 
 
 def _end(children: list[subprocess.Popen[bytes]]) -> None:
-    """The last one started first: an API server must not outlive its etcd by much, but it may not wait for it either."""
+    """Kill, the last one started first: nothing in the folder is worth an orderly end."""
     for child in reversed(children):
         child.kill()
     for child in children:

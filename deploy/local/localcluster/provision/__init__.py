@@ -1,0 +1,1 @@
+"""What must exist before a cluster can start: binaries from Go modules, Debian packages, Envoy, images."""
