@@ -175,5 +175,5 @@ def test_openapi_describes_the_picture_and_the_answer(server: ServerProcess) -> 
     description = json.loads(server.get("/openapi.json").body)
     operation = description["paths"]["/predict"]["post"]
     assert set(operation["requestBody"]["content"]) == {"image/jpeg", "image/png"}
-    assert {parameter["name"] for parameter in operation["parameters"]} == {"conf", "iou", "max_det"}
+    assert {parameter["name"] for parameter in operation["parameters"]} == {"conf", "iou", "max_det", "render"}
     assert {"200", "400", "413", "415", "422", "429", "503"} <= set(operation["responses"])

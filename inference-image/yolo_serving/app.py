@@ -2,61 +2,43 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from yolo_serving.bodies import read_body, require_picture_type
+from yolo_serving.answers import (
+    BatchBody,
+    ErrorBody,
+    PredictionBody,
+    json_answer,
+    picture_content,
+    server_timing,
+)
+from yolo_serving.bodies import pictures_in, read_body, unless_client_leaves
 from yolo_serving.detections import Thresholds
-from yolo_serving.errors import Refused
+from yolo_serving.errors import BadImage, Refused, TooLarge
 from yolo_serving.faults import Faults
 from yolo_serving.front import Asgi, Front
 from yolo_serving.instance import Instance
 from yolo_serving.metrics import CONTENT_TYPE, Identity, Metrics
 from yolo_serving.model import Model
+from yolo_serving.open_inference import OpenInference
 from yolo_serving.predictor import Prediction, Predictor
 from yolo_serving.readiness import Readiness
+from yolo_serving.rendering import render as draw
 from yolo_serving.settings import InputLimits, Settings
 
 _DEFAULTS = Thresholds()
 Confidence = Annotated[float, Query(ge=0, le=1, description="Least score of a detection.")]
 Overlap = Annotated[float, Query(ge=0, le=1, description="Largest overlap (IoU) of two detections of one class.")]
 MaxDetections = Annotated[int, Query(ge=1, le=300, description="Most detections in one picture.")]
-
-
-class DetectionBody(BaseModel):
-    """One detected object."""
-
-    class_id: int
-    class_name: str
-    score: float
-    box: tuple[float, float, float, float]
-
-
-class PredictionBody(BaseModel):
-    """What a prediction answers: boxes are x1, y1, x2, y2 in pixels of the picture that was sent."""
-
-    model: str
-    version: str
-    width: int
-    height: int
-    detections: list[DetectionBody]
-
-
-class ErrorBody(BaseModel):
-    """What every error answers."""
-
-    error: str
-    model: str
-    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +83,19 @@ _PICTURE_BODY: dict[str, Any] = {
         },
     }
 }
+_FORM_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                }
+            }
+        },
+    }
+}
 
 
 class _Routes:
@@ -108,7 +103,8 @@ class _Routes:
 
     def __init__(self, limits: InputLimits, model: Model, predictor: Predictor, instance: Instance) -> None:
         self._limits = limits
-        self._model = model
+        self._names = model.card.class_names
+        self._open_inference = OpenInference(limits, model, predictor, instance)
         self._predictor = predictor
         self._identity = instance.identity
         self._metrics = instance.metrics
@@ -121,6 +117,11 @@ class _Routes:
             "/predict", self.predict, methods=["POST"], response_model=None,
             responses={200: {"model": PredictionBody}, **_ERRORS}, openapi_extra=_PICTURE_BODY,
         )  # fmt: skip
+        app.add_api_route(
+            "/predict/batch", self.predict_batch, methods=["POST"], response_model=None,
+            responses={200: {"model": BatchBody}, **_ERRORS}, openapi_extra=_FORM_BODY,
+        )  # fmt: skip
+        app.include_router(self._open_inference.router())
         app.add_api_route("/health", self.health, methods=["GET"], response_model=None)
         app.add_api_route("/ready", self.ready, methods=["GET"], response_model=None)
         app.add_api_route("/metrics", self.exposition, methods=["GET"], response_model=None)
@@ -143,72 +144,81 @@ class _Routes:
         conf: Confidence = _DEFAULTS.confidence,
         iou: Overlap = _DEFAULTS.iou,
         max_det: MaxDetections = _DEFAULTS.max_detections,
+        render: Annotated[Literal["png"] | None, Query(description="Answer the picture with the boxes in it.")] = None,
     ) -> Response:
-        """Detects objects in the picture in the body (JPEG or PNG)."""
+        """Detects objects in one picture: the body (JPEG or PNG), or the one file of a form."""
         arrived_at = time.monotonic()
-        require_picture_type(request)
         with self._predictor.admitted():
-            body = await read_body(request, self._limits)
-            prediction = await self._predictor.predict(body, Thresholds(conf, iou, max_det), arrived_at)
-        return self._json(200, self._prediction(prediction), {"server-timing": _server_timing(prediction)})
+            pictures = pictures_in(request, await read_body(request, self._limits))
+            if len(pictures) != 1:
+                raise BadImage(f"The form has {len(pictures)} files; /predict takes one, /predict/batch several.")
+            work = self._predictor.predict(pictures[0], Thresholds(conf, iou, max_det), arrived_at)
+            prediction = await unless_client_leaves(request, work)
+            headers = {"server-timing": server_timing(prediction)}
+            if render is None:
+                return json_answer(self._identity, 200, picture_content(prediction, self._names), headers)
+            drawn = await self._predictor.aside(lambda: draw(prediction.picture, prediction.detections, self._names))
+            return Response(drawn, 200, headers, media_type="image/png")
+
+    async def predict_batch(
+        self,
+        request: Request,
+        conf: Confidence = _DEFAULTS.confidence,
+        iou: Overlap = _DEFAULTS.iou,
+        max_det: MaxDetections = _DEFAULTS.max_detections,
+    ) -> Response:
+        """Detects objects in all files of a form, all or none."""
+        arrived_at = time.monotonic()
+        with self._predictor.admitted():
+            pictures = pictures_in(request, await read_body(request, self._limits))
+            if len(pictures) > self._predictor.most_at_once:
+                raise TooLarge(
+                    f"The form has {len(pictures)} files; at most {self._predictor.most_at_once} are accepted."
+                )
+            thresholds = Thresholds(conf, iou, max_det)
+            with self._predictor.admitted(len(pictures) - 1):
+                work = gather(self._predictor.predict(body, thresholds, arrived_at) for body in pictures)
+                predictions = await unless_client_leaves(request, work)
+        contents = [picture_content(prediction, self._names) for prediction in predictions]
+        return json_answer(self._identity, 200, {"predictions": contents})
 
     async def health(self) -> Response:
         """Live: the process answers and its inference loop runs."""
         alive = self._predictor.alive
-        return self._json(200 if alive else 503, {"status": "ok" if alive else "the inference loop has ended"})
+        status = "ok" if alive else "the inference loop has ended"
+        return json_answer(self._identity, 200 if alive else 503, {"status": status})
 
     async def ready(self) -> Response:
         """Ready: the model is loaded on the provider that was asked for, warm, and the process is not about to end."""
-        ready = self._readiness.ready
-        return self._json(200 if ready else 503, {"status": self._readiness.phase.value})
+        status = 200 if self._readiness.ready else 503
+        return json_answer(self._identity, status, {"status": self._readiness.phase.value})
 
     async def exposition(self) -> Response:
         """Metrics in Prometheus' text format."""
         return Response(self._metrics.exposition(), media_type=CONTENT_TYPE)
 
-    def _json(self, status: int, content: dict[str, object], headers: dict[str, str] | None = None) -> Response:
-        named = {"model": self._identity.model, "version": self._identity.version, **content}
-        body = json.dumps(named, separators=(",", ":")).encode()
-        return Response(body, status, headers, media_type="application/json")
-
-    def _prediction(self, prediction: Prediction) -> dict[str, object]:
-        found = prediction.detections
-        names = self._model.card.class_names
-        rows = zip(found.classes.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
-        return {
-            "width": prediction.width,
-            "height": prediction.height,
-            "detections": [
-                {
-                    "class_id": class_id,
-                    "class_name": names[class_id],
-                    "score": round(score, 4),
-                    "box": [round(value, 2) for value in box],
-                }
-                for class_id, score, box in rows
-            ],
-        }
-
     async def _on_refusal(self, _request: Request, error: Refused) -> Response:
-        return self._json(error.status, {"error": str(error)}, error.headers)
+        return json_answer(self._identity, error.status, {"error": str(error)}, error.headers)
 
     async def _on_defect(self, _request: Request, _error: Exception) -> Response:
         """Starlette raises the error again afterwards; `Front` logs it."""
-        return self._json(500, {"error": "The server failed on this request; its log has the reason."})
+        sentence = "The server failed on this request; its log has the reason."
+        return json_answer(self._identity, 500, {"error": sentence})
 
     async def _on_bad_options(self, _request: Request, error: RequestValidationError) -> Response:
         problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
-        return self._json(422, {"error": f"The request has an unusable option: {problems}."})
+        return json_answer(self._identity, 422, {"error": f"The request has an unusable option: {problems}."})
 
     async def _on_http_error(self, request: Request, error: HTTPException) -> Response:
         sentence = f"{request.method} {request.url.path}: {error.detail}."
-        return self._json(error.status_code, {"error": sentence}, dict(error.headers or {}))
+        return json_answer(self._identity, error.status_code, {"error": sentence}, dict(error.headers or {}))
 
 
-def _server_timing(prediction: Prediction) -> str:
-    """Stages in milliseconds, as browsers' developer tools read them."""
-    stages = prediction.stages
-    parts = {
-        "decode": stages.decode, "queue": stages.queue, "inference": stages.inference, "post": stages.postprocess
-    }  # fmt: skip
-    return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in parts.items())
+async def gather(works: Iterable[Coroutine[Any, Any, Prediction]]) -> list[Prediction]:
+    """All results in order; the first failure cancels the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -1,8 +1,11 @@
-"""Reads request bodies, bounded in size and time."""
+"""Reads request bodies, bounded in size and time, and notices when their sender leaves."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from email.message import Message
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -10,7 +13,10 @@ from yolo_serving.errors import BadImage, TooLarge, WrongContentType
 from yolo_serving.front import ClientLeft
 from yolo_serving.settings import InputLimits
 
+Result = TypeVar("Result")
+
 _PICTURE_TYPES = frozenset({"image/jpeg", "image/jpg", "image/png", "application/octet-stream", ""})
+_MULTIPART = "multipart/form-data"
 
 
 async def read_body(request: Request, limits: InputLimits) -> bytes:
@@ -37,10 +43,63 @@ async def read_body(request: Request, limits: InputLimits) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def require_picture_type(request: Request) -> None:
-    """Raises WrongContentType unless the body is declared as a picture, as bytes, or not at all."""
-    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of the work, which is cancelled when the client closes its connection (ClientLeft).
+
+    To be called when the whole body was read.
+    """
+    task = asyncio.ensure_future(work)
+    departure = asyncio.ensure_future(_departure(request))
+    try:
+        await asyncio.wait((task, departure), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientLeft
+    finally:
+        task.cancel()
+        departure.cancel()
+
+
+async def _departure(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def declared_type(request: Request) -> str:
+    """The content type without its parameters, in lower case; empty when none is declared."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def pictures_in(request: Request, body: bytes) -> list[bytes]:
+    """The body itself, or the files of a form.
+
+    Raises WrongContentType unless the body is declared as a picture, as bytes, as a form, or not at all.
+    """
+    declared = declared_type(request)
+    if declared == _MULTIPART:
+        return _form_files(request.headers["content-type"], body)
     if declared not in _PICTURE_TYPES:
         raise WrongContentType(
-            f"Content-Type {declared!r} is not served here; send the bytes of a picture as image/jpeg or image/png."
+            f"Content-Type {declared!r} is not served here; send the bytes of a picture as image/jpeg or image/png, "
+            f"or files as {_MULTIPART}."
         )
+    return [body]
+
+
+def _form_files(content_type: str, body: bytes) -> list[bytes]:
+    """The contents of a form's parts (RFC 7578), kept in memory: the body's size is bounded already."""
+    header = Message()
+    header["content-type"] = content_type
+    boundary = header.get_boundary()
+    if not boundary or not boundary.isascii():
+        raise BadImage(f"The {_MULTIPART} body declares no boundary.")
+    parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("ascii"))
+    if len(parts) < 3 or not parts[-1].startswith(b"--"):
+        raise BadImage(f"The {_MULTIPART} body does not end with its boundary.")
+    files = []
+    for part in parts[1:-1]:
+        _, separator, content = part.partition(b"\r\n\r\n")
+        if not separator:
+            raise BadImage(f"A part of the {_MULTIPART} body has no end of its headers.")
+        files.append(content)
+    return files

@@ -10,9 +10,9 @@ ServingError
     ├── TooLarge            413: more bytes or pixels than allowed
     ├── WrongContentType    415: the body is declared as something that is not served
     ├── BadTensor           400: an inference request in the open protocol that does not fit the model
+    ├── NoSuchModel         404: another model or version than this process serves
     ├── Overloaded          429: the queue is full; come back after `retry_after_seconds`
-    ├── DeadlineExceeded    503: the answer would have come too late
-    └── NotReady            503: the model is not loaded, or the process is about to end
+    └── DeadlineExceeded    503: the answer would have come too late
 """
 
 from __future__ import annotations
@@ -59,6 +59,12 @@ class BadTensor(Refused):
     """An inference request in the open protocol that does not fit the model."""
 
 
+class NoSuchModel(Refused):
+    """Another model or version was asked for than this process serves."""
+
+    status = 404
+
+
 class TooLarge(Refused):
     """More bytes or pixels than allowed."""
 
@@ -88,11 +94,5 @@ class Overloaded(Refused):
 
 class DeadlineExceeded(Refused):
     """The answer would have come too late to be of use."""
-
-    status = 503
-
-
-class NotReady(Refused):
-    """The model is not loaded yet, or the process is about to end."""
 
     status = 503

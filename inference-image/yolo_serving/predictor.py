@@ -1,14 +1,15 @@
-"""One picture's way through the server: admission, decoding, batch, forward pass, detections."""
+"""A picture's or tensor's way through the server: admission, decoding, batch, forward pass, detections."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from io import BytesIO
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,31 +21,61 @@ from yolo_serving.metrics import Metrics, Stages
 from yolo_serving.model import Model
 from yolo_serving.pictures import Letterbox, decode, letterbox
 
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """Detections in one picture, in its own pixels, and the seconds each stage took."""
 
+    picture: Image.Image
     detections: Detections
-    width: int
-    height: int
     stages: Stages
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """(side, side, 3) uint8 RGB, and what to do with the head that comes out."""
+class _Job(Protocol):
+    """One row of a batch. Both methods run in the batcher's thread."""
 
+    def fill(self, row: NDArray[np.float32]) -> None:
+        """Writes the input (3, side, side), RGB in 0..1."""
+
+    def finish(self, head: NDArray[np.float32]) -> None:
+        """Takes the raw head (4 + classes, anchors)."""
+
+
+@dataclass(slots=True)
+class _PictureJob:
+    """A decoded picture; `pixels` (side, side, 3) uint8 RGB."""
+
+    picture: Image.Image
     pixels: NDArray[np.uint8]
     fitted: Letterbox
     thresholds: Thresholds
+    found: Detections | None = None
+    postprocess_seconds: float = 0.0
+
+    def fill(self, row: NDArray[np.float32]) -> None:
+        np.multiply(self.pixels.transpose(2, 0, 1), np.float32(1 / 255), out=row)
+
+    def finish(self, head: NDArray[np.float32]) -> None:
+        started = time.monotonic()
+        found = detect(head, self.thresholds)
+        self.found = Detections(self.fitted.to_original(found.boxes), found.scores, found.classes)
+        self.postprocess_seconds = time.monotonic() - started
 
 
-@dataclass(frozen=True, slots=True)
-class _Detected:
-    detections: Detections
-    inference_seconds: float
-    postprocess_seconds: float
+@dataclass(slots=True)
+class _TensorJob:
+    """An input that the client prepared; its answer is the raw head."""
+
+    values: NDArray[np.float32]
+    head: NDArray[np.float32] | None = None
+
+    def fill(self, row: NDArray[np.float32]) -> None:
+        row[:] = self.values
+
+    def finish(self, head: NDArray[np.float32]) -> None:
+        self.head = head
 
 
 class Predictor:
@@ -59,13 +90,19 @@ class Predictor:
         self._decoding = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
         if model.fixed_batch is not None:
             policy = replace(policy, max_batch=model.fixed_batch)
-        self._max_batch = policy.max_batch
-        self._batcher: Batcher[_Prepared, _Detected] = Batcher(policy, self._run_batch)
+        self._policy = policy
+        # The result of a batch is, for each of its rows, how many seconds the forward pass took.
+        self._batcher: Batcher[_Job, float] = Batcher(policy, self._run_batch)
 
     @property
     def alive(self) -> bool:
         """Whether predictions can make progress."""
         return self._batcher.alive
+
+    @property
+    def most_at_once(self) -> int:
+        """Pictures that one request may bring."""
+        return self._policy.queue_size
 
     def queue_depth(self) -> int:
         """Pictures that wait for a forward pass."""
@@ -76,16 +113,6 @@ class Predictor:
         self._warm_up()
         await self._batcher.start()
 
-    def _warm_up(self) -> None:
-        side = self._model.card.side
-        blank = Image.new("RGB", (side * 2, side))
-        for kind in ("JPEG", "PNG"):
-            body = BytesIO()
-            blank.save(body, format=kind)
-            prepared = self._prepare(body.getvalue(), Thresholds())
-        self._model.warm_up(range(1, self._max_batch + 1))
-        self._forward([prepared])
-
     async def stop(self) -> None:
         """Ends the service; to be called when no request is under way."""
         await self._batcher.stop()
@@ -95,42 +122,58 @@ class Predictor:
         """A place for `count` pictures in the bounded number under way; raises Overloaded when there is none."""
         return self._batcher.admitted(count)
 
+    async def aside(self, function: Callable[[], Result]) -> Result:
+        """Runs what would hold up the event loop in a decoding thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoding, function)
+
     async def predict(self, body: bytes, thresholds: Thresholds, arrived_at: float) -> Prediction:
         """Detections in the picture that the body holds; `arrived_at` in monotonic seconds.
 
         Raises BadImage, TooLarge or DeadlineExceeded.
         """
         started = time.monotonic()
-        prepared = await asyncio.get_running_loop().run_in_executor(self._decoding, self._prepare, body, thresholds)
-        decoded = time.monotonic()
-        detected, queued_seconds = await self._batcher.submit(prepared, arrived_at)
-        stages = Stages(decoded - started, queued_seconds, detected.inference_seconds, detected.postprocess_seconds)
-        found = detected.detections
-        self._metrics.picture(stages, found.classes.tolist(), found.scores.tolist())
-        return Prediction(found, prepared.fitted.width, prepared.fitted.height, stages)
+        job = await self.aside(lambda: self._prepare(body, thresholds))
+        decode_seconds = time.monotonic() - started
+        inference_seconds, queue_seconds = await self._batcher.submit(job, arrived_at)
+        assert job.found is not None  # noqa: S101  # its batch has run
+        stages = Stages(decode_seconds, queue_seconds, inference_seconds, job.postprocess_seconds)
+        self._metrics.picture(stages, job.found.classes.tolist(), job.found.scores.tolist())
+        return Prediction(job.picture, job.found, stages)
 
-    def _prepare(self, body: bytes, thresholds: Thresholds) -> _Prepared:
-        pixels, fitted = letterbox(decode(body, self._max_pixels), self._model.card.side)
-        return _Prepared(pixels, fitted, thresholds)
+    async def infer(self, tensor: NDArray[np.float32], arrived_at: float) -> NDArray[np.float32]:
+        """(n, 3, side, side) to the raw heads (n, 4 + classes, anchors). Rows may run in different batches."""
+        jobs = [_TensorJob(values) for values in tensor]
+        await asyncio.gather(*(self._batcher.submit(job, arrived_at) for job in jobs))
+        return np.stack([job.head for job in jobs if job.head is not None])
 
-    def _run_batch(self, items: Sequence[_Prepared]) -> list[_Detected]:
+    def _prepare(self, body: bytes, thresholds: Thresholds) -> _PictureJob:
+        picture = decode(body, self._max_pixels)
+        pixels, fitted = letterbox(picture, self._model.card.side)
+        return _PictureJob(picture, pixels, fitted, thresholds)
+
+    def _run_batch(self, jobs: Sequence[_Job]) -> list[float]:
         """Runs in the batcher's thread."""
-        self._metrics.batch(len(items))
-        return self._forward(items)
+        self._metrics.batch(len(jobs))
+        return self._forward(jobs)
 
-    def _forward(self, items: Sequence[_Prepared]) -> list[_Detected]:
+    def _forward(self, jobs: Sequence[_Job]) -> list[float]:
         side = self._model.card.side
         started = time.monotonic()
-        batch = np.empty((len(items), 3, side, side), np.float32)
-        for row, item in zip(batch, items, strict=True):
-            np.multiply(item.pixels.transpose(2, 0, 1), np.float32(1 / 255), out=row)
+        batch = np.empty((len(jobs), 3, side, side), np.float32)
+        for row, job in zip(batch, jobs, strict=True):
+            job.fill(row)
         heads = self._model.run(batch)
-        inference_seconds = time.monotonic() - started
-        return [self._detect(head, item, inference_seconds) for head, item in zip(heads, items, strict=True)]
+        seconds = time.monotonic() - started
+        for head, job in zip(heads, jobs, strict=True):
+            job.finish(head)
+        return [seconds] * len(jobs)
 
-    @staticmethod
-    def _detect(head: NDArray[np.float32], item: _Prepared, inference_seconds: float) -> _Detected:
-        started = time.monotonic()
-        found = detect(head, item.thresholds)
-        moved = Detections(item.fitted.to_original(found.boxes), found.scores, found.classes)
-        return _Detected(moved, inference_seconds, time.monotonic() - started)
+    def _warm_up(self) -> None:
+        side = self._model.card.side
+        blank = Image.new("RGB", (side * 2, side))
+        for kind in ("JPEG", "PNG"):
+            body = BytesIO()
+            blank.save(body, format=kind)
+            job = self._prepare(body.getvalue(), Thresholds())
+        self._model.warm_up(range(1, self._policy.max_batch + 1))
+        self._forward([job])
