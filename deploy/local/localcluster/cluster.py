@@ -17,6 +17,7 @@ from pathlib import Path
 
 from localcluster import blueprint, containers, network
 from localcluster.access import Access
+from localcluster.build import everything
 from localcluster.containers import Containers
 from localcluster.errors import LocalClusterError, MissingPrerequisite
 from localcluster.folders import Cache, Data
@@ -27,7 +28,7 @@ from localcluster.node import NODE_NAME
 from localcluster.part import Part, wait_until
 from localcluster.ports import GATEWAY, LOOPBACK, PROMETHEUS, PROMETHEUS_CLUSTER_IP
 from localcluster.progress import Report, Silent
-from localcluster.provision import debian, envoy, go, rootfs
+from localcluster.provision import go, rootfs
 from localcluster.supervision import PartStatus, Supervision
 
 
@@ -67,12 +68,7 @@ class Cluster:
 
     def build(self, report: Report | None = None) -> None:
         """Make everything that does not depend on a running cluster; what exists already is left as it is."""
-        chosen = report or Silent()
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            compiling = pool.submit(lambda: [go.build(self.cache, module, chosen) for module in go.ALL])
-            fetching = pool.submit(self._fetch, chosen)
-        compiling.result()
-        fetching.result()
+        everything(self.cache, report or Silent())
 
     def up(self, report: Report | None = None) -> None:
         """Build what is missing and start what does not run. Safe to repeat, after a kill of anything at any time."""
@@ -134,11 +130,6 @@ class Cluster:
 
     def _file(self, name: str) -> Path:
         return self.data.root / name
-
-    def _fetch(self, report: Report) -> None:
-        debian.install(self.cache, debian.CLUSTER, report)
-        envoy.fetch(self.cache, report)
-        rootfs.build_base(self.cache, report)
 
     def _blueprint(self) -> blueprint.Blueprint:
         if self._drawn is None:

@@ -17,6 +17,8 @@ from localcluster.pki import write_private
 from localcluster.progress import Report, Silent
 from localcluster.provision import rootfs
 
+__all__ = ["Build", "Images"]
+
 _ARCHIVES_KEPT = 12
 
 

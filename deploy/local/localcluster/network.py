@@ -76,7 +76,7 @@ def _kubernetes_chains() -> set[tuple[str, str]]:
 
 
 def _remove_chains(chains: set[tuple[str, str]]) -> None:
-    """kube-proxy's own cleanup leaves chains that it shares with the kubelet: first the jumps to them, then the rest."""
+    """kube-proxy's own cleanup leaves chains that it shares with the kubelet: first jumps to them, then the rest."""
     for table in _TABLES:
         names = {name for of_table, name in chains if of_table == table}
         for row in _rows(table):

@@ -1,1 +1,1 @@
-"""What must exist before a cluster can start: binaries from Go modules, Debian packages, Envoy, images."""
+"""The single things that a cluster is made of: binaries from Go modules, Debian packages, Envoy, images."""
