@@ -31,7 +31,7 @@ from modelrelease.controller.reconcile import Reconciler, Tools
 from modelrelease.controller.supervisor import Parts, Supervisor
 from modelrelease.controller.work import Workers
 from modelrelease.errors import InvalidResource, ReleaseError
-from modelrelease.health import serving
+from modelrelease.health import Listen, serving
 from modelrelease.ports import Lease
 from modelrelease.settings import Settings, load_settings
 from modelrelease.telemetry import configure_logging
@@ -73,7 +73,7 @@ def _providers(settings: Settings, sources: dict[str, SourceDefinition]) -> dict
     }
 
 
-async def operate(settings: Settings, kubeconfig: Path | None) -> None:
+async def operate(settings: Settings, kubeconfig: Path | None, listen: Listen) -> None:
     """Run the operator until it is told to stop or a part of it ends."""
     clock = SystemClock()
     server = await ApiServer.connect(kubeconfig=kubeconfig)
@@ -113,7 +113,7 @@ async def operate(settings: Settings, kubeconfig: Path | None) -> None:
         )
     )
     try:
-        async with serving(lambda: "", lambda: "" if source.is_ready else "not watching yet"):
+        async with serving(lambda: "", lambda: "" if source.is_ready else "not watching yet", listen):
             await supervisor.run()
     finally:
         await source.stopped()
@@ -130,8 +130,8 @@ def _lease(settings: Settings, cluster: KubernetesCluster, clock: SystemClock) -
     return ClusterLease(cluster, clock, identity, timing)
 
 
-async def _until_stopped(settings: Settings, kubeconfig: Path | None) -> None:
-    task = asyncio.create_task(operate(settings, kubeconfig))
+async def _until_stopped(settings: Settings, kubeconfig: Path | None, listen: Listen) -> None:
+    task = asyncio.create_task(operate(settings, kubeconfig, listen))
     loop = asyncio.get_running_loop()
     stopped = False
 
@@ -156,6 +156,8 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="run the operator")
     run.add_argument("--config", type=Path, required=True, help="configuration file")
     run.add_argument("--kubeconfig", type=Path, help="outside of a cluster: how to reach it")
+    run.add_argument("--probe-port", type=int, default=Listen().probes, help="port of /livez and /readyz")
+    run.add_argument("--metrics-port", type=int, default=Listen().metrics, help="port of /metrics")
     options = parser.parse_args(arguments)
     try:
         settings = load_settings(options.config, os.environ)
@@ -163,9 +165,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"modelrelease-operator: {problem}", file=sys.stderr)  # noqa: T201 - before logging is configured
         return 2
     configure_logging(str(settings.log_level))
+    listen = Listen(options.probe_port, options.metrics_port)
     try:
-        asyncio.run(_until_stopped(settings, options.kubeconfig))
-    except* ReleaseError as group:
+        asyncio.run(_until_stopped(settings, options.kubeconfig, listen))
+    except* (ReleaseError, OSError) as group:
         for error in group.exceptions:
             _log.error("ended", error=str(error))
         status = 1

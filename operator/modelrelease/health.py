@@ -4,32 +4,39 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-PROBE_PORT = 8081
-METRICS_PORT = 8080
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """TCP ports to serve on."""
+
+    probes: int = 8081
+    metrics: int = 8080
+
 
 Check = Callable[[], str]
 """Empty when all is well, else a sentence."""
 
 
 @asynccontextmanager
-async def serving(live: Check, ready: Check) -> AsyncIterator[None]:
-    """Serve `/livez` and `/readyz` on one port and `/metrics` on another while the block runs."""
+async def serving(live: Check, ready: Check, listen: Listen) -> AsyncIterator[None]:
+    """Serve `/livez` and `/readyz` on one port and `/metrics` on another while the block runs. Raises OSError."""
     probes = web.Application()
     probes.router.add_get("/livez", _probe(live))
     probes.router.add_get("/readyz", _probe(ready))
     metrics = web.Application()
     metrics.router.add_get("/metrics", _metrics)
     runners = []
-    for app, port in ((probes, PROBE_PORT), (metrics, METRICS_PORT)):
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, port=port).start()
-        runners.append(runner)
     try:
+        for app, port in ((probes, listen.probes), (metrics, listen.metrics)):
+            runner = web.AppRunner(app, access_log=None)
+            runners.append(runner)
+            await runner.setup()
+            await web.TCPSite(runner, port=port).start()
         yield
     finally:
         for runner in runners:

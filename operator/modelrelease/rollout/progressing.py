@@ -132,11 +132,10 @@ def _advance(seen: Seen, now: float) -> Decision:
         available = canary.available if canary is not None else 0
         trouble = f" {canary.trouble.reason}: {canary.trouble.message}" if canary and canary.trouble else ""
         return _wait(seen, now, f"Waiting for capacity: {available} of {needed} canary pods are available.{trouble}")
-    by = "approved by a person" if is_approved(seen) else evidence_sentence(_assessment(seen)).rstrip(".")
-    sentence = (
-        f"Step {following} of {steps}: {image_tag(status.canary.image)} gets {weight} % of the traffic, after step "
-        f"{status.step} with {by}."
+    why = (
+        "A person approved it." if is_approved(seen) else f"Step {status.step}: {evidence_sentence(_assessment(seen))}"
     )
+    sentence = f"Step {following} of {steps}: {image_tag(status.canary.image)} gets {weight} % of the traffic. {why}"
     phase = Phase.BAKING if following == steps else Phase.PROGRESSING
     changes = {**step_changes(seen, now, following), "phase": phase, "phase_started_at": now}
     return conclude(

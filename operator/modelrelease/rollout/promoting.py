@@ -54,7 +54,8 @@ def _begin(seen: Seen, now: float) -> Decision:
         sentence = "Stable's Deployment is gone; the canary keeps serving. Create the Deployment again to go on."
         return conclude(seen, now, sentence, stall=Stall("DeploymentMissing", sentence))
     image = seen.status.canary.digest or seen.spec.image
-    sentence = f"The bake is over: stable {stable.name} now gets {image_tag(image)} while the canary serves."
+    tag = image_tag(seen.status.canary.image)
+    sentence = f"The bake is over: stable {stable.name} now gets {tag} while the canary serves."
     return conclude(
         seen,
         now,
@@ -141,7 +142,7 @@ def _stable_ready(seen: Seen, now: float) -> Decision | None:
         return None
     trouble = f" {stable.trouble.reason}: {stable.trouble.message}" if stable.trouble else ""
     sentence = (
-        f"Stable {stable.name} rolls out {image_tag(status.promoted_image)} ({stable.available} of {stable.replicas} "
+        f"Stable {stable.name} rolls out {image_tag(status.canary.image)} ({stable.available} of {stable.replicas} "
         f"pods available) while the canary serves.{trouble}"
     )
     return conclude(seen, now, sentence, again_seconds=1.0)
@@ -152,7 +153,7 @@ def _traffic_back(seen: Seen, now: float) -> Decision | None:
     at_zero = route is None or (route.weight_percent == 0 and route.is_consistent)
     if at_zero and status.weight == 0:
         return None
-    sentence = f"Stable runs {image_tag(status.promoted_image)} and takes the traffic back; the canary drains."
+    sentence = f"Stable runs {image_tag(status.canary.image)} and takes the traffic back; the canary drains."
     return conclude(
         seen,
         now,
