@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from contract.world import UNSERVED, World
 
+from contract.world import UNSERVED, World
 from fakes import FakeCluster
 from modelrelease.adapters.cluster import ApiServer, KubernetesCluster
 
 _ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(_ROOT / "deploy" / "local"))
 
 if TYPE_CHECKING:
     from localcluster.controlplane import ControlPlane
@@ -60,10 +58,10 @@ def _gated(cluster: FakeCluster, allowed: Callable[[], bool]) -> FakeCluster:
 
 def _istio_definitions() -> str:
     """Istio's own definitions of the kinds that are written, so that what is written is valid to Istio."""
-    from localcluster.build import go  # noqa: PLC0415
+    from localcluster.blueprint import custom_resources  # noqa: PLC0415
     from localcluster.folders import Cache  # noqa: PLC0415
 
-    path = go.output_folder(Cache.from_environment(), go.ISTIO) / "crd-all.gen.yaml"
+    path = custom_resources(Cache.from_environment())
     if not path.exists():
         pytest.skip("Istio's resource definitions are not in the cache; `make demo` builds them")
     documents = path.read_text(encoding="utf-8").split("\n---\n")

@@ -6,12 +6,10 @@ import copy
 from typing import Any, cast
 
 import pytest
-from contract.world import UNSERVED, World
 
+from contract.world import UNSERVED, World
 from modelrelease.errors import Conflict, Retryable, Terminal
 from modelrelease.ports import Kind, Manifest
-
-OWNED_BY_SERVER = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
 
 
 def release(namespace: str, name: str = "detector", **metadata: Any) -> Manifest:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 import kopf
 from kubernetes import client, config
+from kubernetes.config import ConfigException
 
 from modelrelease.api.model import GROUP, PLURAL, VERSION
 from modelrelease.errors import ReleaseError
@@ -28,6 +30,9 @@ from modelrelease.ports import Change, Key
 from modelrelease.rollout.labels import RELEASE
 
 _SERVER_TIMEOUT_SECONDS = 300
+_REQUEST_SECONDS = 60.0
+_CONNECT_SECONDS = 10.0
+_LOGIN_PAUSES_SECONDS = (1.0, 4.0)
 _LOGIN_LIFETIME = timedelta(minutes=10)
 _STOP_SECONDS = 15.0
 _FOREIGN_FINALIZER = f"{GROUP}/never-on-any-object"
@@ -116,11 +121,17 @@ class KopfSource:
     async def _operate(self, deliver: Callable[[Change], None]) -> None:
         """kopf with a stop flag of its own loop; for another kind of flag it would keep a thread that never ends."""
         stop_flag = asyncio.Event()
+        failures: list[Exception] = []
         self._stop_kopf = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, stop_flag.set)
         if self._is_stopping:
             return
+
+        def give_up(error: Exception) -> None:
+            failures.append(error)
+            stop_flag.set()
+
         await kopf.operator(
-            registry=_registry(self._settings, deliver),
+            registry=_registry(self._settings, deliver, give_up),
             settings=_quiet_settings(),
             standalone=True,
             clusterwide=not self._settings.namespaces,
@@ -128,6 +139,16 @@ class KopfSource:
             stop_flag=stop_flag,
             ready_flag=self._ready,
         )
+        if failures:
+            raise failures[0]
+
+
+class _Pauses:
+    """Between attempts of a request, in seconds, without an end. kopf's own grow to ten minutes, after which it gives
+    up and leaves the operator blind: a watcher that ended is not started again."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.5, 1.0, 2.0, 4.0), itertools.repeat(8.0))
 
 
 def _quiet_settings() -> kopf.OperatorSettings:
@@ -135,6 +156,9 @@ def _quiet_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
+    settings.networking.error_backoffs = _Pauses()
+    settings.networking.request_timeout = _REQUEST_SECONDS
+    settings.networking.connect_timeout = _CONNECT_SECONDS
     settings.watching.server_timeout = _SERVER_TIMEOUT_SECONDS
     settings.watching.label_selectors["apps", "v1", "deployments"] = RELEASE
     settings.persistence.finalizer = _FOREIGN_FINALIZER
@@ -142,13 +166,26 @@ def _quiet_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def _registry(settings: SourceSettings, deliver: Callable[[Change], None]) -> kopf.OperatorRegistry:
-    """Handlers of our own registry; kopf's default one is global to the process."""
+def _registry(
+    settings: SourceSettings, deliver: Callable[[Change], None], give_up: Callable[[Exception], None]
+) -> kopf.OperatorRegistry:
+    """Handlers of our own registry; kopf's default one is global to the process.
+
+    A login that fails for good ends no part of kopf, which waits for another for ever; so it is handed to `give_up`.
+    """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     async def log_in(**_: Any) -> kopf.ConnectionInfo:
-        return await asyncio.to_thread(_login, settings)
+        for pause in _LOGIN_PAUSES_SECONDS:
+            with contextlib.suppress(ConfigException, OSError):
+                return await asyncio.to_thread(_login, settings)
+            await asyncio.sleep(pause)
+        try:
+            return await asyncio.to_thread(_login, settings)
+        except (ConfigException, OSError) as error:
+            give_up(error)
+            raise kopf.PermanentError(str(error)) from error
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def release_changed(meta: Mapping[str, Any], **_: Any) -> None:
