@@ -43,21 +43,21 @@ WORKING: tuple[Permission, ...] = (
         PLURAL,
         (
             Use(("get", "list", "watch"), "find releases, notice changes, and see what a watch has missed"),
-            Use(("update", "patch"), "the finalizer that takes the canary away; remove annotations acted upon"),
+            Use(("patch",), "the finalizer that takes the canary away; remove annotations acted upon"),
         ),
     ),
     Permission(
-        GROUP,
-        f"{PLURAL}/status",
-        (Use(("update", "patch"), "record intent before each effect, and say what goes on"),),
+        GROUP, f"{PLURAL}/status", (Use(("update",), "record intent before each effect, and say what goes on"),)
     ),
     Permission(
         "apps",
         "deployments",
         (
             Use(("get", "list", "watch"), "see stable and canary, and act at once when the canary's pods are gone"),
-            Use(("create", "delete"), "the canary's Deployment; stable's where workload.template is given"),
-            Use(("update", "patch"), "size of the canary; image and environment of stable at promotion"),
+            Use(("create",), "the canary's Deployment; stable's where workload.template is given"),
+            Use(("patch",), "size of the canary, and the verdict on it"),
+            Use(("update",), "the pod template of stable, at promotion"),
+            Use(("delete",), "the canary, with the Service and DestinationRule that belong to it"),
         ),
     ),
     Permission(
@@ -65,16 +65,16 @@ WORKING: tuple[Permission, ...] = (
         "services",
         (
             Use(("get",), "ports and selector of stable's Service, which the canary's copies"),
-            Use(("create", "patch", "delete"), "the canary's Service; stable's where workload.template is given"),
+            Use(("create",), "the canary's Service; stable's where workload.template is given"),
         ),
     ),
-    Permission("", "pods", (Use(("get", "list"), "digests that run, crash loops, and why pods do not get ready"),)),
+    Permission("", "pods", (Use(("list",), "digests that run, crash loops, and why pods do not get ready"),)),
     Permission("", "events", (Use(("create", "patch"), "tell the story of a release to people"),)),
     Permission(
         "autoscaling",
         "horizontalpodautoscalers",
         (
-            Use(("get", "list"), "find the autoscaler of stable"),
+            Use(("list",), "find the autoscaler of stable"),
             Use(("patch",), "hold its minReplicas while traffic leaves stable, and put it back"),
         ),
     ),
@@ -82,8 +82,8 @@ WORKING: tuple[Permission, ...] = (
         "networking.istio.io",
         "virtualservices",
         (
-            Use(("get", "list"), "read the weights back, and see two releases that claim one route"),
-            Use(("update", "patch"), "move the traffic"),
+            Use(("get",), "read the weights back"),
+            Use(("update",), "move the traffic"),
             Use(("create",), "where traffic.hosts is given and none is there"),
         ),
     ),
@@ -91,8 +91,8 @@ WORKING: tuple[Permission, ...] = (
         "networking.istio.io",
         "destinationrules",
         (
-            Use(("get", "list"), "the traffic policy of stable's host"),
-            Use(("create", "delete"), "its copy for the canary's host"),
+            Use(("list",), "the traffic policy of stable's host"),
+            Use(("create",), "its copy for the canary's host"),
         ),
     ),
     Permission(

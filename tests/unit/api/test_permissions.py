@@ -2,20 +2,63 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from modelrelease.api.permissions import LEADING, LEASE_NAME, WORKING
+from modelrelease.controller.policies import POLICY_KINDS
 from modelrelease.ports import Kind
 
 ROOT = Path(__file__).parents[3]
+PACKAGE = ROOT / "operator" / "modelrelease"
+
+VERB_OF_METHOD = {
+    "get": ("get",),
+    "list": ("list",),
+    "create": ("create",),
+    "_create": ("create", "get"),  # the executor's: where a name is taken it looks by whom
+    "replace": ("update",),
+    "patch": ("patch",),
+    "delete": ("delete",),
+    "replace_status": ("update",),
+}
+WATCHED = {Kind.MODEL_RELEASE: ("list", "watch"), Kind.DEPLOYMENT: ("list", "watch")}
+"""By kopf, which builds its own requests."""
 
 
 def load(path: str) -> dict[str, Any]:
     document: dict[str, Any] = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
     return document
+
+
+def uses_in_code() -> Iterator[tuple[str, str, str]]:
+    """Group, resource and verb of every call of the port `Cluster` that names a kind."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(attr=method),
+                    args=[ast.Attribute(value=ast.Name(id="Kind"), attr=name), *_],
+                ) if method in VERB_OF_METHOD:
+                    yield from used(Kind[name], VERB_OF_METHOD[method], "/status" if method == "replace_status" else "")
+    for kind, verbs in (*WATCHED.items(), *((kind, ("list",)) for kind in POLICY_KINDS)):
+        yield from used(kind, verbs)
+
+
+def used(kind: Kind, verbs: tuple[str, ...], subresource: str = "") -> Iterator[tuple[str, str, str]]:
+    for verb in verbs:
+        yield kind.value.group, kind.value.plural + subresource, verb
+
+
+def test_what_is_granted_is_what_the_code_does() -> None:
+    granted = {(each.group, each.resource, verb) for each in (*WORKING, *LEADING) for verb in each.verbs}
+    done = set(uses_in_code())
+    assert set() == done - granted, "calls that the API server would refuse: grant them, with a reason"
+    assert set() == granted - done, "granted, but nothing does it: take it out of the table"
 
 
 def test_every_kind_that_the_operator_touches_is_in_the_table_and_no_other() -> None:
