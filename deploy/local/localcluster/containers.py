@@ -14,6 +14,7 @@ from localcluster.provision.debian import require_program
 
 _NETWORK_NAMESPACES = Path("/run/netns")
 _CNI_RESULTS = Path("/var/lib/cni/results")
+_REMOVAL_ROUNDS = 6
 _FIXED_FOLDERS = tuple(
     Path(name)
     for name in (
@@ -64,11 +65,16 @@ class Containers:
         """End every container and free what its pod held on the machine. The kubelet must be stopped already, or it
         would start them again; it makes new ones for the same pods at the next `up`."""
         namespaces: set[Path] = set()
-        for container in self._ctr("containers", "list", "--quiet").split():
-            namespaces.update(self._network_namespaces(container))
-            self._remove(container)
-            for result in _CNI_RESULTS.glob(f"*-{container}-*"):
-                result.unlink(missing_ok=True)
+        failures: list[str] = []
+        for _ in range(_REMOVAL_ROUNDS):
+            containers = self._ctr("containers", "list", "--quiet").split()
+            if not containers:
+                break
+            for container in containers:
+                namespaces.update(self._network_namespaces(container))
+                failures = self._remove(container)
+        else:
+            raise LocalClusterError("containers cannot be removed: " + "; ".join(failures))
         for namespace in namespaces:
             if namespace.is_relative_to(_NETWORK_NAMESPACES) or namespace.is_relative_to("/var/run/netns"):
                 _detach(namespace)
@@ -83,22 +89,19 @@ class Containers:
         entries = spec.get("linux", {}).get("namespaces", [])
         return {Path(entry["path"]) for entry in entries if entry.get("type") == "network" and entry.get("path")}
 
-    def _remove(self, container: str) -> None:
-        """Kill, then delete; each step may find that there is nothing to do any more."""
-        for words in (
-            ("tasks", "kill", "--all", "--signal", "SIGKILL"),
-            ("tasks", "delete", "--force"),
-            ("containers", "delete"),
-        ):
+    def _remove(self, container: str) -> list[str]:
+        """Kill, then delete. Each step may find nothing to do any more, or a shim that is just ending: what failed is
+        returned, and whether it matters shows in whether the container is still there."""
+        failures: list[str] = []
+        kill = ("tasks", "kill", "--all", "--signal", "SIGKILL")
+        for words in (kill, ("tasks", "delete", "--force"), ("containers", "delete")):
             try:
                 self._ctr(*words, container, timeout_seconds=20)
             except CommandFailed as error:
-                if (
-                    "not found" not in str(error)
-                    and "no running task" not in str(error)
-                    and "already finished" not in str(error)
-                ):
-                    raise
+                failures.append(str(error))
+        for result in _CNI_RESULTS.glob(f"*-{container}-*"):
+            result.unlink(missing_ok=True)
+        return failures
 
 
 def remove_log_links(data: Data) -> None:

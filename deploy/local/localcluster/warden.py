@@ -1,9 +1,9 @@
 """Runs the processes of a short-lived control plane and makes sure that they end with whoever asked for them.
 
 Started with a folder as its argument, it reads one JSON object per line (`argv`, `log`) and answers each with the
-pid of the process it started. When its input ends, because the owner closed it or died in any way, it ends the processes and
-removes the folder. Should the warden itself be killed, the kernel kills its children. So nothing stays behind, whatever
-happens to a test run.
+pid of the process it started. When its input ends, because the owner closed it or died in any way, it ends the
+processes and removes the folder. Should the warden itself be killed, the kernel kills its children. So nothing stays
+behind, whatever happens to a test run.
 
 It imports nothing of this package: it must start fast and under any interpreter.
 """
