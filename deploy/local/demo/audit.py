@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -32,23 +33,36 @@ class Writes:
         return self.by_kind.total() - self.refreshes
 
 
-def writes(audit_log: Path, user: str, since: float, until: float, told: Sequence[Version], namespace: str) -> Writes:
-    """Count requests received in [since, until] for objects of the namespace.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whose writes for objects of which namespace are counted, received in [since, until]."""
+
+    user: str
+    namespace: str
+    since: float
+    until: float
+
+    def concerns(self, event: dict[str, Any]) -> bool:
+        """True for an entry of the audit log that is to be counted."""
+        reference = event.get("objectRef", {})
+        return (
+            event["user"].get("username") == self.user
+            and event["verb"] in _WRITES
+            and reference.get("namespace") == self.namespace
+            and reference.get("resource") not in _NOT_COUNTED
+            and self.since <= datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp() <= self.until
+        )
+
+
+def writes(audit_log: Path, question: Question, told: Sequence[Version]) -> Writes:
+    """Count what the question asks for.
 
     The log holds no contents. Which writes of a status were refreshes is read from `told`, the versions of the
     ModelRelease that a watch told, one for each write.
     """
     lines = audit_log.read_text(encoding="utf-8").splitlines()
-    events = [event for event in _events(lines) if since <= _received_at(event) <= until]
-    mine = [event for event in events if event["user"].get("username") == user]
-    kinds = Counter(
-        f"{event['verb']} {_resource(event)}"
-        for event in mine
-        if event["verb"] in _WRITES
-        and event.get("objectRef", {}).get("resource") not in _NOT_COUNTED
-        and event.get("objectRef", {}).get("namespace") == namespace
-    )
-    return Writes(kinds, refreshes(told))
+    mine = [event for event in _events(lines) if question.concerns(event)]
+    return Writes(Counter(f"{event['verb']} {_resource(event)}" for event in mine), refreshes(told))
 
 
 def _events(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
@@ -59,10 +73,6 @@ def _events(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
             continue  # the last line, while the server writes it
 
 
-def _received_at(event: dict[str, Any]) -> float:
-    return datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp()
-
-
 def _resource(event: dict[str, Any]) -> str:
     reference = event["objectRef"]
     return "/".join(filter(None, (reference.get("resource"), reference.get("subresource"))))
@@ -71,10 +81,7 @@ def _resource(event: dict[str, Any]) -> str:
 def refreshes(told: Sequence[Version]) -> int:
     """Neighbouring versions of a ModelRelease that differ in nothing but figures."""
     manifests = [version.manifest for version in told if version.manifest is not None]
-    return sum(
-        _without_figures(before) == _without_figures(after)
-        for before, after in zip(manifests, manifests[1:], strict=False)
-    )
+    return sum(_without_figures(before) == _without_figures(after) for before, after in itertools.pairwise(manifests))
 
 
 def _without_figures(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ PORT: Final = 80
 _CONTAINER_PORT: Final = 8000
 _USER: Final = 10001
 FAULTS_FOLDER: Final = "/faults"
-"""Where a test puts the file that makes a pod fail (`FAULT=errors-when-file:…`)."""
+"""Where a test puts the file that makes pods of the version `turns-bad` fail."""
 SERVED_BY: Final = "%UPSTREAM_CLUSTER%"
 """Envoy writes the cluster that it picked into the answer: so clients can tell the arm also where no pod answered."""
 

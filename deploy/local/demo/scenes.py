@@ -33,25 +33,9 @@ SCALED: Final = (
 STABLE: Final = "v1.0.0"
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
-    """A tag of the demonstration's image: which trained model is in it and what is wrong with it."""
-
-    tag: str
-    model: str = "v1.1.0"
-    fault: str = "none"
-
-
-IMAGES: Final = (
-    Image("v1.0.0", model="v1.0.0"),
-    Image("v1.1.0"),
-    Image("v1.2.0-errors", fault="errors"),
-    Image("v1.2.0-slow", fault="slow:400"),
-    Image("v1.2.0-crash", fault="crash:12"),
-    Image("v1.2.0-never-ready", fault="never-ready"),
-)
-BREACH_FILE: Final = f"{FAULTS_FOLDER}/breach"
-BREACHING: Final = Image("v1.2.0-breach", fault=f"errors-when-file:{BREACH_FILE}")
+VERSIONS: Final = ("v1.0.0", "v1.1.0", "v1.2.0-errors", "v1.2.0-slow", "v1.2.0-crash", "v1.2.0-never-ready")
+TURNS_BAD: Final = "v1.2.0-turns-bad"
+BREACH_FILE: Final = f"{FAULTS_FOLDER}/errors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +78,8 @@ SCENES: Final = (
         is_full_course=True,
     ),
     Scene("errors", "v1.2.0-errors answers 500 to everything", "v1.2.0-errors", Phase.ROLLED_BACK, 150),
-    Scene("slow", "v1.2.0-slow takes 400 ms longer", "v1.2.0-slow", Phase.ROLLED_BACK, 180, is_bad_from_birth=True),
-    Scene("crash", "v1.2.0-crash dies 12 s after it became ready", "v1.2.0-crash", Phase.ROLLED_BACK, 240),
+    Scene("slow", "v1.2.0-slow takes 150 ms longer", "v1.2.0-slow", Phase.ROLLED_BACK, 180, is_bad_from_birth=True),
+    Scene("crash", "v1.2.0-crash dies 20 s after it became ready", "v1.2.0-crash", Phase.ROLLED_BACK, 240),
     Scene(
         "never-ready",
         "v1.2.0-never-ready never wants traffic",

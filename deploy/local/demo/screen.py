@@ -122,11 +122,11 @@ def line(view: View) -> str:
 
 
 def _rate(arm: Arm) -> str:
-    return "–" if arm.error_rate is None else f"{arm.error_rate:.1%}"
+    return "none" if arm.error_rate is None else f"{arm.error_rate:.1%}"
 
 
 def _p99(arm: Arm) -> str:
-    return "–" if arm.p99_milliseconds is None else f"{arm.p99_milliseconds:.0f} ms"
+    return "none" if arm.p99_milliseconds is None else f"{arm.p99_milliseconds:.0f} ms"
 
 
 class Panels:

@@ -1,0 +1,122 @@
+"""What releases stand on: the local cluster, the images and the installed operator. Safe to repeat."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from demo.images import REPOSITORY, InBackground, build_inference, build_operator, write_pictures
+from demo.kube import Kube
+from demo.traffic import Target
+from demo.waiting import wait_for
+from localcluster.cluster import Cluster
+from localcluster.locks import exclusive
+from localcluster.progress import Report
+
+BUILD: Final = REPOSITORY / "build"
+SYSTEM_NAMESPACE: Final = "modelrelease-system"
+OPERATOR: Final = "modelrelease-operator"
+OPERATOR_USER: Final = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{OPERATOR}"
+_READY_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A cluster on which the operator runs."""
+
+    cluster: Cluster
+    images: dict[str, str]
+    """Image reference by version."""
+    pictures: Path
+    setup_seconds: float
+
+    def kube(self, namespace: str) -> Kube:
+        """kubectl as administrator."""
+        return Kube(self.cluster.access.kubectl_binary, self.cluster.kubeconfig, namespace)
+
+    def target(self, host: str) -> Target:
+        """Traffic for this host, through the gateway."""
+        return Target(self.cluster.gateway_url, host, self.pictures)
+
+    def versions(self) -> dict[str, str]:
+        """What runs here: Kubernetes, Istio and so on, for the report."""
+        from localcluster.provision import envoy, go  # noqa: PLC0415 - names of versions only
+
+        return {
+            "kubernetes": go.KUBERNETES.version(),
+            "istio": go.ISTIO.version(),
+            "envoy": envoy.VERSION,
+            **{f"image {version}": reference for version, reference in self.images.items()},
+        }
+
+
+def set_up(versions: Sequence[str], report: Report, *, cluster: Cluster | None = None) -> Stage:
+    """Bring up what is not up, build what is not built, and install the operator as it is in this checkout."""
+    began = time.monotonic()
+    chosen = cluster or Cluster()
+    training = InBackground()
+    chosen.up(report)
+    with report.part("models") as line:
+        line.show("training")
+        training.wait()
+        line.show("ready")
+    with exclusive(chosen.cache.locks / "demo-stage"):
+        images = build_inference(chosen, versions, BUILD, report)
+        digest = build_operator(chosen, report)
+        pictures = write_pictures(BUILD / "pictures")
+        stage = Stage(chosen, images, pictures, 0.0)
+        with report.part("operator") as line:
+            line.show("installing")
+            install(stage, digest)
+            line.show("ready")
+    return Stage(chosen, images, pictures, time.monotonic() - began)
+
+
+def install(stage: Stage, digest: str) -> None:
+    """Apply deploy/base with this image and the local Prometheus, and wait until the operator is available."""
+    overlay = write_overlay(BUILD / "operator", digest, stage.cluster.prometheus_url_for_pods)
+    kube = stage.kube(SYSTEM_NAMESPACE)
+    apply = ("apply", "--server-side", "--force-conflicts", "--field-manager=modelrelease-local")
+    kube.run(*apply, "-k", str(overlay), timeout_seconds=120)
+    kube.run("wait", "--for=condition=Established", "crd/modelreleases.modelrelease.dev", "--timeout=30s")
+    kube.wait_rolled_out(OPERATOR, _READY_SECONDS)
+    wait_for("one operator pod", lambda: len(kube.pods("app.kubernetes.io/component=operator")) == 1, _READY_SECONDS)
+
+
+def write_overlay(folder: Path, digest: str, prometheus: str) -> Path:
+    """A kustomization over deploy/base. The image goes in by digest and the configuration by hash, so that the pod is
+    replaced exactly when either changed."""
+    config = yaml.safe_dump(
+        {
+            "providers": {"default": {"url": prometheus, "scrapeInterval": "1s"}},
+            "lease": {"duration": "6s"},
+            "logLevel": "info",
+        }
+    )
+    stamp = {"modelrelease.dev/local-config": hashlib.sha256(config.encode()).hexdigest()[:16]}
+    restamp = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": OPERATOR},
+        "spec": {"template": {"metadata": {"annotations": stamp}}},
+    }
+    kustomization: dict[str, Any] = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": SYSTEM_NAMESPACE,
+        "resources": ["../../deploy/base"],
+        "images": [{"name": OPERATOR, "newName": f"docker.io/library/{OPERATOR}", "digest": digest}],
+        "configMapGenerator": [{"name": "modelrelease-config", "behavior": "replace", "files": ["config.yaml"]}],
+        "generatorOptions": {"disableNameSuffixHash": True},
+        "patches": [{"patch": yaml.safe_dump(restamp)}],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(config, encoding="utf-8")
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization, sort_keys=False), encoding="utf-8")
+    return folder
