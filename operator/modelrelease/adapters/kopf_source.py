@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import kopf
+from kopf._core.engines.peering import Identity
 from kubernetes import client, config
 from kubernetes.config import ConfigException
 
@@ -134,6 +135,8 @@ class KopfSource:
             registry=_registry(self._settings, deliver, give_up),
             settings=_quiet_settings(),
             standalone=True,
+            # Without peering nobody reads it; but kopf would look up the user's name, and in the pod there is none.
+            identity=Identity("modelrelease-operator"),
             clusterwide=not self._settings.namespaces,
             namespaces=self._settings.namespaces,
             stop_flag=stop_flag,
