@@ -93,7 +93,8 @@ def _wait_until_calm(ground: Ground) -> None:
 def _perform(console: Console, stage: Stage, ground: Ground, scene: Scene) -> tuple[Performance, Result]:
     image = stage.images[scene.version]
     console.print(f"\n[bold]{scene.name}[/bold] · {scene.title}", highlight=False)
-    console.print(f'$ kubectl patch mr {MODEL.name} --type=merge -p \'{{"spec":{{"image":"{image}"}}}}\'', style="dim")
+    edit = json.dumps({"spec": {"image": image}})
+    console.print(f"$ kubectl patch mr {MODEL.name} --type=merge -p '{edit}'", style="dim", highlight=False)
     with screen(console) as shown:
         performance = perform(
             ground, scene, image,
