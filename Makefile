@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet
 
 .PHONY: help
 help: ## This text
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: toolchain ## Releases on a real local cluster, live: a good version, bad ones, promote and abort

@@ -7,7 +7,6 @@ the exit status is 0 where every stage passed.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ BUILD = ROOT / "build"
 REPORTS = BUILD / "junit"
 LOGS = BUILD / "logs"
 STAGES = ("check", "unit", "integration", "e2e")
+PROGRAMS = Path(sys.executable).parent
 PROGRESS_SECONDS = 30.0
 INFERENCE_PYTHON = ROOT / ".venv-inference" / "bin" / "python"
 CHECKS = (
@@ -95,15 +95,9 @@ def check() -> bool:
     passed = True
     for words in CHECKS:
         say(f"[check] {' '.join(words)}")
-        done = subprocess.run([sys.executable, "-m", *_module(words)], cwd=ROOT, check=False, timeout=600)
+        done = subprocess.run([PROGRAMS / words[0], *words[1:]], cwd=ROOT, check=False, timeout=600)
         passed = passed and done.returncode == 0
     return passed
-
-
-def _module(words: Sequence[str]) -> list[str]:
-    if words[0] == "lint-imports":
-        return ["importlinter.cli", *words[1:]]
-    return list(words)
 
 
 def run(suite: Suite) -> bool:
@@ -117,7 +111,7 @@ def run(suite: Suite) -> bool:
         return False
     words = [suite.python, "-m", "pytest", "-q", f"--junit-xml={report}", f"-o=junit_suite_name={suite.name}"]
     try:
-        done = subprocess.run([*words, *suite.words], cwd=ROOT, check=False, timeout=suite.limit_seconds, env=os.environ)
+        done = subprocess.run([*words, *suite.words], cwd=ROOT, check=False, timeout=suite.limit_seconds)
     except subprocess.TimeoutExpired:
         say(f"[{suite.name}] not done after {suite.limit_seconds:.0f} s")
         return False
