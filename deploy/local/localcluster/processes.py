@@ -92,6 +92,7 @@ def start(record_path: Path, argv: Sequence[str], environment: Mapping[str, str]
     The environment is not inherited: a proxy setting of the shell must not send cluster traffic out of the machine.
     """
     record_path.unlink(missing_ok=True)
+    log.touch()
     rest = json.dumps({"boot": boot_id(), "program": argv[0], "digest": digest})[1:-1]
     basics = {
         "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
