@@ -1,0 +1,98 @@
+"""P99 through buckets, and the burst factor."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from modelrelease.judge.dispersion import dispersion
+from modelrelease.judge.latency import Histogram, choose_threshold, quantile_ms
+from modelrelease.judge.samples import Arm
+
+BOUNDS = (25.0, 50.0, 100.0, 250.0, math.inf)
+
+
+def histogram(slower: tuple[float, ...], total: int = 100_000) -> Histogram:
+    """From the shares of requests slower than each finite bound."""
+    return Histogram().plus(BOUNDS, tuple(round(total * (1 - share)) for share in (*slower, 0.0)), total)
+
+
+def test_the_bound_nearest_one_percent_is_taken() -> None:
+    chosen = choose_threshold(histogram((0.9, 0.2, 0.012, 0.003)), 1.2)
+    assert chosen is not None
+    assert 100.0 == chosen.bound_ms
+
+
+@pytest.mark.parametrize("slower", [(0.9, 0.5, 0.06, 0.001), (1.0, 1.0, 1.0, 1.0), (0.001, 0.0, 0.0, 0.0)])
+def test_too_coarse_buckets_are_not_guessed(slower: tuple[float, ...]) -> None:
+    assert choose_threshold(histogram(slower), 1.2) is None
+
+
+def test_too_few_requests_are_not_guessed() -> None:
+    assert choose_threshold(histogram((0.9, 0.2, 0.01, 0.0), total=150), 1.2) is None
+    assert choose_threshold(histogram((0.9, 0.2, 0.01, 0.0), total=200), 1.2) is None
+    assert choose_threshold(histogram((0.9, 0.2, 0.01, 0.0), total=300), 1.2) is not None
+
+
+def test_a_tail_that_is_a_power_law_gives_the_power_of_the_ratio() -> None:
+    power = 3.0
+    shares = tuple(min(1.0, 0.01 * (100 / bound) ** power) for bound in BOUNDS[:-1])
+    chosen = choose_threshold(histogram(shares, total=10_000_000), 1.2)
+    assert chosen is not None
+    assert chosen.ratio == pytest.approx(1.2**power, rel=1e-3)
+
+
+def test_the_tolerated_ratio_is_never_below_that_of_the_latency() -> None:
+    """All slow requests far above the bound: buckets show nothing just below it."""
+    chosen = choose_threshold(histogram((0.011, 0.0105, 0.01, 0.009)), 1.2)
+    assert chosen is not None
+    assert chosen.ratio == pytest.approx(1.2)
+
+
+def test_failed_requests_are_slow() -> None:
+    with_failures = Histogram().plus(BOUNDS, (0, 0, 90, 90, 90), 100)
+    assert (10, 100) == with_failures.slower_than(250.0)
+    assert (10, 100) == Arm(100, 10, BOUNDS, (0, 0, 90, 90, 90)).slower_than(250.0)
+
+
+def test_other_bounds_begin_a_new_histogram() -> None:
+    first = Histogram().plus(BOUNDS, (1, 2, 3, 4, 5), 5)
+    second = first.plus((50.0, math.inf), (1, 2), 2)
+    assert 2 == second.total
+    assert second == first.merged(second)
+
+
+def test_shown_quantiles() -> None:
+    assert quantile_ms(histogram((1.0, 0.02, 0.0, 0.0))) == pytest.approx(75.0)
+    assert quantile_ms(histogram((1.0, 1.0, 1.0, 0.5))) == 250.0
+    assert quantile_ms(Histogram()) is None
+    assert quantile_ms(Histogram().plus(BOUNDS, (0, 0, 0, 0, 10), 100)) is None
+
+
+def pods(rng: np.random.Generator, count: int, intervals: int, mean: float, burst: int) -> list[list[tuple[int, int]]]:
+    """Bad requests in bursts of a fixed size."""
+    return [[(burst * int(x), 1000) for x in rng.poisson(mean / burst, intervals)] for _ in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("burst", [1, 4, 10])
+def test_bursts_are_estimated_from_pods(count: int, burst: int) -> None:
+    rng = np.random.default_rng(burst)
+    found = [dispersion(pods(rng, count, 200, 5.0, burst)) for _ in range(20)]
+    assert np.mean(found) == pytest.approx(1 + 1.5 * (burst - 1), rel=0.25, abs=0.15)
+
+
+def test_a_shared_incident_is_no_burst() -> None:
+    rng = np.random.default_rng(3)
+    rates = np.where(rng.random(300) < 0.1, 0.3, 0.005)
+    found = dispersion([[(int(rng.binomial(1000, rate)), 1000) for rate in rates] for _ in range(4)])
+    assert found < 1.3
+
+
+def test_what_cannot_be_estimated_is_one() -> None:
+    assert 1.0 == dispersion([])
+    assert 1.0 == dispersion([[(0, 1000)] * 50])
+    assert 1.0 == dispersion([[(4, 1000)]])
+    assert 1.0 == dispersion([[(1000, 1000)] * 9, [(1000, 1000)] * 9])
