@@ -38,12 +38,12 @@ def operator(installed: ControlPlane, tmp_path: Path) -> Iterator[Operator]:
     account = installed.kubeconfig_for_service_account(NAMESPACE, "modelrelease-operator")
     probes, metrics = free_ports(2)
     log = tmp_path / "operator.log"
-    words = ["-m", "modelrelease", "run", "--config", ROOT / "deploy" / "namespaced" / "config.yaml"]
+    words = ["-m", "modelrelease", "run", "--config", str(ROOT / "deploy" / "namespaced" / "config.yaml")]
     ports = ["--probe-port", str(probes), "--metrics-port", str(metrics)]
     environment = {**os.environ, "POD_NAME": "operator-0", "POD_NAMESPACE": NAMESPACE, "PYTHONPATH": "operator"}
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, *words, "--kubeconfig", account, *ports],
+            [sys.executable, *words, "--kubeconfig", str(account), *ports],
             cwd=ROOT,
             env=environment,
             stdout=stream,
