@@ -51,6 +51,7 @@ def _with_figures(status: ReleaseStatus, seen: Seen, now: float) -> ReleaseStatu
         "canary": ArmStatus(image=status.canary.image, digest=status.canary.digest)
         if at_rest
         else _canary_arm(seen.canary, status.canary),
+        "tag": image_tag(seen.spec.image),
         "progress": f"{status.step}/{status.steps}" if status.steps and not at_rest else "",
     }
     if seen.route is not None and status.weight == seen.status.weight == seen.route.weight_percent:
