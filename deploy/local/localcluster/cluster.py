@@ -83,7 +83,7 @@ class Cluster:
         _require_root()
         chosen = report or Silent()
         with exclusive(self.cache.locks / "cluster"):
-            if self.data.root.exists():
+            if self.data.records.exists():
                 self._take_down(chosen)
             if purge and self.data.root.exists():
                 shutil.rmtree(self.data.root)
@@ -222,8 +222,10 @@ class Cluster:
             containers.unmount_below((self.data.root, self.data.sockets))
             containers.remove_log_links(self.data)
             network.remove(self._file("network.json"), go.output_folder(self.cache, go.KUBERNETES) / "kube-proxy")
-            if self._owner() == self.data.root:
-                shutil.rmtree(self.data.sockets)
+            if self._owner() not in {None, self.data.root}:
+                line.show("another's")
+                return
+            shutil.rmtree(self.data.sockets, ignore_errors=True)
             containers.remove_empty_folders()
             line.show("removed")
         if left := network.leftovers():

@@ -39,6 +39,8 @@ class Images:
 
     def build(self, build: Build, report: Report) -> str:
         """The digest of the loaded image. Builds only when context, Dockerfile or arguments changed."""
+        if not self._containers.reachable():
+            raise LocalClusterError("the cluster is not up; images are loaded into it, so run `up` first")
         with report.part(build.reference.rpartition("/")[2]) as line:
             base = rootfs.build_base(self._cache, Silent())
             key = content_key(build, base.name)
