@@ -1,0 +1,223 @@
+"""What every `Metrics` answers, the fake and a real Prometheus alike."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pytest
+import pytest_asyncio
+
+from contract.prometheus_process import Exporter, prometheus
+from fakes import FakeMetrics
+from modelrelease.adapters.prometheus import PrometheusMetrics, Provider
+from modelrelease.judge import Series, windows
+from modelrelease.ports import Key, Metrics, Samples, Watched
+
+Arm = Literal["stable", "canary"]
+
+
+class Gateway(Protocol):
+    """Somewhere requests are counted, and something that samples the counts."""
+
+    metrics: Metrics
+    namespace: str
+
+    def count(self, arm: Arm, requests: int, *, code: str = "200", latency_ms: float = 20.0) -> None: ...
+    def restart(self) -> None: ...
+    async def scraped(self) -> float:
+        """Return, once what was counted is sampled, the time."""
+
+
+class FakeGateway:
+    def __init__(self) -> None:
+        self.namespace = "vision"
+        self.metrics: FakeMetrics = FakeMetrics()
+        self._now = 1_800_000_000.0
+
+    def count(self, arm: Arm, requests: int, *, code: str = "200", latency_ms: float = 20.0) -> None:
+        service = "detector" if arm == "stable" else "detector-canary"
+        self.metrics.count(service, arm, requests, code=code, latency_ms=latency_ms)
+
+    def restart(self) -> None:
+        self.metrics.restart("gateway-0")
+
+    async def scraped(self) -> float:
+        for _ in range(3):
+            self._now += self.metrics.scrape_interval_seconds
+            self.metrics.scrape(self._now)
+        return self._now
+
+
+class RealGateway:
+    def __init__(self, exporter: Exporter, url: str) -> None:
+        self.namespace = f"vision-{uuid.uuid4().hex[:8]}"
+        self.metrics: PrometheusMetrics = PrometheusMetrics(Provider("default", url, scrape_interval_seconds=0.2))
+        self._exporter = exporter
+
+    def count(self, arm: Arm, requests: int, *, code: str = "200", latency_ms: float = 20.0) -> None:
+        service = "detector" if arm == "stable" else "detector-canary"
+        host = f"{service}.{self.namespace}.svc.cluster.local"
+        self._exporter.count(host, requests, code=code, latency_ms=latency_ms)
+
+    def restart(self) -> None:
+        self._exporter.restart()
+
+    async def scraped(self) -> float:
+        await self._exporter.scraped()
+        return time.time()
+
+
+@pytest.fixture(scope="module")
+def exporter() -> Iterator[Exporter]:
+    made = Exporter()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def prometheus_url(exporter: Exporter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder: Path = tmp_path_factory.mktemp("prometheus")
+    with prometheus(folder, exporter) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(params=["fake", pytest.param("real", marks=pytest.mark.integration)])
+async def gateway(request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
+    if request.param == "fake":
+        yield FakeGateway()
+        return
+    real = RealGateway(request.getfixturevalue("exporter"), request.getfixturevalue("prometheus_url"))
+    yield real
+    real.metrics.close()
+
+
+async def asked(gateway: Gateway, *, start: float, end: float) -> Samples:
+    key = Key(gateway.namespace, "detector")
+    watched = Watched(gateway.namespace, "detector", "detector-canary", "Istio", ("5xx", "0"))
+    return (await gateway.metrics.query({key: watched}, start_seconds=start, end_seconds=end))[key]
+
+
+def counters(samples: Samples, arm: Arm) -> list[Series]:
+    return [series for series in samples.series if series.arm == arm and series.kind == "requests"]
+
+
+async def test_raw_counts_come_with_their_times(gateway: Gateway) -> None:
+    gateway.count("stable", 3)
+    first = await gateway.scraped()
+    gateway.count("stable", 4)
+    second = await gateway.scraped()
+    samples = await asked(gateway, start=first - 30, end=second)
+    (series,) = counters(samples, "stable")
+    assert [3.0, 7.0] == sorted({value for _, value in series.samples})
+    times = [at for at, _ in series.samples]
+    assert times == sorted(times)
+    assert all(first - 30 < at <= second for at in times)
+    assert samples.newest_seconds == times[-1]
+    assert len(times) >= 5, "a sample per scrape, none made up or left out"
+
+
+async def test_only_the_time_that_was_asked_for_is_answered(gateway: Gateway) -> None:
+    gateway.count("stable", 3)
+    first = await gateway.scraped()
+    gateway.count("stable", 4)
+    second = await gateway.scraped()
+    (early,) = counters(await asked(gateway, start=first - 30, end=first), "stable")
+    (late,) = counters(await asked(gateway, start=first, end=second), "stable")
+    assert {3.0} == {value for _, value in early.samples}
+    assert early.samples[-1][0] <= first < late.samples[0][0]
+    whole = (await asked(gateway, start=first - 30, end=second)).series
+    (both,) = [series for series in whole if series.arm == "stable" and series.kind == "requests"]
+    assert both.samples == early.samples + late.samples, "the parts are the whole: nothing twice, nothing lost"
+
+
+async def test_arms_and_errors_are_told_apart(gateway: Gateway) -> None:
+    gateway.count("stable", 90)
+    gateway.count("stable", 1, code="404")
+    gateway.count("canary", 5, code="503")
+    gateway.count("canary", 2, code="0")
+    end = await gateway.scraped()
+    samples = await asked(gateway, start=end - 30, end=end)
+    found = {
+        (series.arm, series.code, series.is_error): series.samples[-1][1]
+        for arm in ("stable", "canary")
+        for series in counters(samples, arm)  # type: ignore[arg-type]
+    }
+    expected = {
+        ("stable", "200", False): 90,
+        ("stable", "404", False): 1,
+        ("canary", "503", True): 5,
+        ("canary", "0", True): 2,
+    }
+    assert expected == found
+
+
+async def test_buckets_have_bounds_in_milliseconds_up_to_infinity(gateway: Gateway) -> None:
+    gateway.count("canary", 6, latency_ms=20)
+    gateway.count("canary", 2, latency_ms=700)
+    end = await gateway.scraped()
+    samples = await asked(gateway, start=end - 30, end=end)
+    buckets = {series.bound_ms: series.samples[-1][1] for series in samples.series if series.kind == "bucket"}
+    assert {10: 0, 25: 6, 500: 6, 1000: 8, math.inf: 8} == {
+        bound: buckets[bound] for bound in (10, 25, 500, 1000, math.inf)
+    }
+    assert len({series.target for series in samples.series}) == 1, "one scraped process"
+
+
+async def test_a_restarted_counter_is_shown_as_it_is(gateway: Gateway) -> None:
+    gateway.count("stable", 50)
+    first = await gateway.scraped()
+    gateway.restart()
+    gateway.count("stable", 2)
+    end = await gateway.scraped()
+    (series,) = counters(await asked(gateway, start=first - 30, end=end), "stable")
+    values = [value for _, value in series.samples]
+    assert (50.0, 2.0) == (values[0], values[-1])
+
+
+async def test_nothing_counted_is_no_series(gateway: Gateway) -> None:
+    end = await gateway.scraped()
+    assert Samples((), None) == await asked(gateway, start=end - 30, end=end)
+
+
+async def test_each_release_has_its_own(gateway: Gateway) -> None:
+    gateway.count("stable", 8)
+    end = await gateway.scraped()
+    ours, others = Key(gateway.namespace, "detector"), Key(gateway.namespace, "other")
+    watched = {
+        ours: Watched(gateway.namespace, "detector", "detector-canary", "Istio", ()),
+        others: Watched(gateway.namespace, "xdetector", ".*", "Istio", ()),
+    }
+    found = await gateway.metrics.query(watched, start_seconds=end - 30, end_seconds=end)
+    assert [8.0] == [series.samples[-1][1] for series in counters(found[ours], "stable")]
+    assert Samples((), None) == found[others], "names are no patterns"
+
+
+async def test_the_judge_counts_what_happened(gateway: Gateway) -> None:
+    """The whole way: what was counted, and no fraction of a request more or less, is in the judge's windows."""
+    gateway.count("stable", 1)
+    gateway.count("canary", 1)
+    start = math.ceil(await gateway.scraped())
+    interval = 1.0
+    for _ in range(4):
+        gateway.count("stable", 7)
+        gateway.count("canary", 3, code="500")
+        await gateway.scraped()
+    for _ in range(4):
+        end = await gateway.scraped()  # so long that the last count is before the last point of the grid
+    samples = await asked(gateway, start=start - 10, end=end)
+    found = windows(
+        samples.series,
+        after=start - 5,
+        until=end,
+        interval_seconds=interval,
+        scrape_interval_seconds=gateway.metrics.scrape_interval_seconds,
+    )
+    assert found[-1].end_seconds <= end
+    canary_errors = sum(window.canary.errors for window in found)
+    stable_requests = sum(window.stable.requests for window in found)
+    assert (12, 28) == (canary_errors, stable_requests)
