@@ -2,8 +2,8 @@
 
     python inference-image/image_context.py v1.2.0-errors --models "$(python inference-image/build_models.py)" CONTEXT
 
-Prints JSON: {"tag", "context", "dockerfile", "build_args"}. All versions of one model have the same context, so that a
-builder reuses every layer. `--list` names the versions.
+Prints JSON: {"tag", "context", "dockerfile", "build_args"}. The contexts of all versions of one model differ in the small
+`image.json` only, so that they share every other layer. `--list` names the versions.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
-def assemble(model: Path, context: Path) -> None:
-    """Fills the folder: Dockerfile, requirements, package, `model/`. What was in it before goes."""
+def assemble(model: Path, context: Path, arguments: Mapping[str, str]) -> None:
+    """Fills the folder: Dockerfile, requirements, package, `model/`, `image.json`. What was in it before goes."""
     shutil.rmtree(context, ignore_errors=True)
     (context / "model").mkdir(parents=True)
     for file in (HERE / "Dockerfile", *HERE.glob("requirements-serve-*.txt")):
@@ -51,6 +51,7 @@ def assemble(model: Path, context: Path) -> None:
     shutil.copytree(HERE / "yolo_serving", context / "yolo_serving", ignore=ignored)
     for name in ("model.onnx", "model.json"):
         shutil.copyfile(model / name, context / "model" / name)
+    (context / "image.json").write_text(json.dumps(arguments, indent=1) + "\n", encoding="utf-8")
     for path in (context, *context.rglob("*")):
         # Readable for the image's user whatever the umask was when the files were made.
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -88,12 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (model / "model.onnx").is_file():
         print(f"There is no model in {model}; known versions: {', '.join(VARIANTS)}.", file=sys.stderr)
         return 1
-    assemble(model, options.context)
+    chosen = build_args(options.version, options.fault or known.fault, model)
+    assemble(model, options.context, chosen)
     answer = {
         "tag": f"{IMAGE_NAME}:{options.version}",
         "context": str(options.context),
         "dockerfile": str(options.context / "Dockerfile"),
-        "build_args": build_args(options.version, options.fault or known.fault, model),
+        "build_args": chosen,
     }
     print(json.dumps(answer, indent=1))
     return 0

@@ -51,12 +51,15 @@ def test_context_holds_what_the_dockerfile_copies_and_nothing_of_the_training(
     }
 
 
-def test_good_and_bad_versions_differ_in_arguments_only(
+def test_good_and_bad_versions_differ_in_arguments_and_one_small_file(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = built(capsys, "v1.1.0", str(tmp_path / "good"), "--models", str(models))
     bad = built(capsys, "v1.2.0-errors", str(tmp_path / "bad"), "--models", str(models))
-    assert files(tmp_path / "good") == files(tmp_path / "bad")
+    good_files, bad_files = files(tmp_path / "good"), files(tmp_path / "bad")
+    different = {name for name in good_files.keys() | bad_files.keys() if good_files.get(name) != bad_files.get(name)}
+    assert different == {"image.json"}
+    assert json.loads(bad_files["image.json"]) == bad["build_args"]
     changed = {name for name in good["build_args"] if good["build_args"][name] != bad["build_args"][name]}
     assert changed == {"MODEL_VERSION", "FAULT"}
 
