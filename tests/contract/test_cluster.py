@@ -149,8 +149,8 @@ async def test_changing_what_is_gone_is_a_conflict(world: World) -> None:
 
 async def test_status_and_spec_are_written_apart(world: World) -> None:
     first = await world.cluster.create(Kind.MODEL_RELEASE, release(world.namespace))
-    with_both = {**altered(first, paused=True), "status": {"phase": "Preparing", "weight": 5}}
-    second = await world.cluster.replace_status(Kind.MODEL_RELEASE, cast(Manifest, with_both))
+    status: Manifest = {"phase": "Preparing", "weight": 5}
+    second = await world.cluster.replace_status(Kind.MODEL_RELEASE, {**altered(first, paused=True), "status": status})
     assert "paused" not in cast(Any, second)["spec"] or cast(Any, second)["spec"]["paused"] is False
     assert cast(Any, second)["status"]["phase"] == "Preparing"
     assert meta(second)["generation"] == 1

@@ -37,7 +37,7 @@ async def cluster(control_plane: ControlPlane) -> AsyncIterator[KubernetesCluste
 def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> str:
     name = "source-" + request.node.name.removeprefix("test_").replace("_", "-")[:40].rstrip("-")
     control_plane.kubectl("create", "namespace", name)
-    return name
+    return str(name)
 
 
 def release(namespace: str, name: str) -> Manifest:

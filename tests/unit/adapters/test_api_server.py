@@ -224,7 +224,7 @@ async def test_reads_ask_for_the_latest_and_writes_say_who_writes(stub: Stub, cl
     await cluster.delete(Kind.SERVICE, "vision", "detector", uid="u-1")
     mr = "/apis/modelrelease.dev/v1alpha1/namespaces/vision/modelreleases"
     manager = "?fieldManager=modelrelease-operator"
-    expected = [
+    expected: list[tuple[str, str, object]] = [
         ("GET", "/api/v1/namespaces/vision/services/detector", None),
         ("POST", mr + manager, SERVICE),
         ("PUT", f"/apis/networking.istio.io/v1/namespaces/vision/virtualservices/detector{manager}", SERVICE),

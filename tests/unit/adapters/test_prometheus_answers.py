@@ -116,8 +116,8 @@ def test_of_the_inference_source_only_the_own_namespace_counts() -> None:
     asked = question(INFERENCE)
     labels = {"__name__": "inference_requests_total", "service": "detector", "code": "503"}
     samples = read(
-        {"metric": {**labels, "namespace": "vision"}, "values": [[1, "1"]]},
-        {"metric": {**labels, "namespace": "speech"}, "values": [[1, "1"]]},
+        {"metric": labels | {"namespace": "vision"}, "values": [[1, "1"]]},
+        {"metric": labels | {"namespace": "speech"}, "values": [[1, "1"]]},
         asked=asked,
     )
     assert [("stable", "503", True)] == [(one.arm, one.code, one.is_error) for one in samples.series]
