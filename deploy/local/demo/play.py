@@ -21,6 +21,7 @@ from demo.traffic import Account, Traffic
 from demo.waiting import wait_for
 from demo.watch import Watch
 from localcluster.progress import reporting
+from modelrelease.api.status import Phase
 
 OUTPUT = BUILD / "demo"
 MODEL = Model("vision", "vision.example.com", replicas=2)
@@ -79,7 +80,7 @@ def _wait_until_calm(ground: Ground) -> None:
         ground.traffic.check_alive()
         recent = ground.traffic.since(time.time() - _SETTLE_SECONDS)
         enough = len(recent) >= 0.8 * RATE_PER_SECOND * (_SETTLE_SECONDS - 1)
-        return enough and not any(record.is_error for record in recent) and ground.status().phase.is_at_rest
+        return enough and not any(record.is_error for record in recent) and ground.status().phase is Phase.STABLE
 
     def seen() -> str:
         recent = ground.traffic.since(time.time() - _SETTLE_SECONDS)

@@ -71,14 +71,10 @@ class Watch:
             self._closing.wait(0.5)
 
     def _read(self, output: IO[str]) -> None:
-        """kubectl prints indented objects one after the other: a line that is only `}` ends one."""
-        lines: list[str] = []
+        """With watch events kubectl prints one object a line."""
         for line in output:
-            lines.append(line)
-            if line.rstrip() == "}":
-                event = json.loads("".join(lines))
-                lines.clear()
-                self._keep(event["type"], event["object"])
+            event = json.loads(line)
+            self._keep(event["type"], event["object"])
 
     def _keep(self, kind: str, manifest: Manifest) -> None:
         if kind == "ERROR":
