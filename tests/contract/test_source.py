@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -183,6 +185,22 @@ async def test_an_end_of_kopf_ends_the_changes(tmp_path: Path) -> None:
         async with asyncio.timeout(60):
             await anext(source.changes())
     assert await source.stopped()
+
+
+async def test_changes_arrive_across_watches_and_logins(
+    control_plane: ControlPlane, cluster: KubernetesCluster, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is lost between one watch and the next, nor when credentials are read anew in between."""
+    caplog.set_level(logging.INFO, "kopf")
+    lifetime = timedelta(seconds=0.5)
+    settings = SourceSettings(kubeconfig=control_plane.kubeconfig, watch_seconds=1, login_lifetime=lifetime)
+    async with listening(settings) as listener:
+        for number in range(30):
+            created = await cluster.create(Kind.MODEL_RELEASE, release(namespace, f"release-{number}"))
+            await asyncio.sleep(0.2)
+            await listener.until(Key(namespace, f"release-{number}"), version(created))
+    logins = [record for record in caplog.records if record.getMessage() == "Re-authentication has finished."]
+    assert len(logins) >= 3
 
 
 async def test_a_frozen_api_server_is_watched_again_when_it_wakes(

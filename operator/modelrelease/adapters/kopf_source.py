@@ -30,11 +30,9 @@ from modelrelease.errors import ReleaseError
 from modelrelease.ports import Change, Key
 from modelrelease.rollout.labels import RELEASE
 
-_SERVER_TIMEOUT_SECONDS = 300
 _REQUEST_SECONDS = 60.0
 _CONNECT_SECONDS = 10.0
 _LOGIN_PAUSES_SECONDS = (1.0, 4.0)
-_LOGIN_LIFETIME = timedelta(minutes=10)
 _STOP_SECONDS = 15.0
 _FOREIGN_FINALIZER = f"{GROUP}/never-on-any-object"
 """kopf takes the finalizer it is configured with off any object that it sees without needing it. Its default is the one
@@ -51,11 +49,15 @@ class SourceSettings:
 
     namespaces: only these; empty: all.
     kubeconfig, context: None: the pod's service account, or the user's own kubeconfig outside of a cluster.
+    watch_seconds: how long the API server keeps one watch open; whole seconds, or it would refuse the request.
+    login_lifetime: older credentials are read anew when a watch is opened; much shorter than a mounted token lives.
     """
 
     namespaces: tuple[str, ...] = ()
     kubeconfig: Path | None = None
     context: str | None = None
+    watch_seconds: int = 300
+    login_lifetime: timedelta = timedelta(minutes=10)
 
 
 class KopfSource:
@@ -133,7 +135,7 @@ class KopfSource:
 
         await kopf.operator(
             registry=_registry(self._settings, deliver, give_up),
-            settings=_quiet_settings(),
+            settings=_quiet_settings(self._settings.watch_seconds),
             standalone=True,
             # Without peering nobody reads it; but kopf would look up the user's name, and in the pod there is none.
             identity=Identity("modelrelease-operator"),
@@ -154,7 +156,7 @@ class _Pauses:
         return itertools.chain((0.5, 1.0, 2.0, 4.0), itertools.repeat(8.0))
 
 
-def _quiet_settings() -> kopf.OperatorSettings:
+def _quiet_settings(watch_seconds: int) -> kopf.OperatorSettings:
     """kopf as a mere watcher. `inactivity_timeout` (70 s) stays: it ends streams that died silently."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
@@ -162,7 +164,7 @@ def _quiet_settings() -> kopf.OperatorSettings:
     settings.networking.error_backoffs = _Pauses()
     settings.networking.request_timeout = _REQUEST_SECONDS
     settings.networking.connect_timeout = _CONNECT_SECONDS
-    settings.watching.server_timeout = _SERVER_TIMEOUT_SECONDS
+    settings.watching.server_timeout = watch_seconds
     settings.watching.label_selectors["apps", "v1", "deployments"] = RELEASE
     settings.persistence.finalizer = _FOREIGN_FINALIZER
     settings.process.ultimate_exiting_timeout = None
@@ -213,7 +215,8 @@ def _release_name(meta: Mapping[str, Any]) -> str:
 
 
 def _login(settings: SourceSettings) -> kopf.ConnectionInfo:
-    """Credentials in kopf's form. They expire early, so that a rotated token is read long before the old one ends."""
+    """Credentials in kopf's form. They expire early, so that a rotated token is read long before the old one ends;
+    kopf ends its watches for that and takes them up where they were."""
     found = client.Configuration()
     if settings.kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
         config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
@@ -237,5 +240,5 @@ def _login(settings: SourceSettings) -> kopf.ConnectionInfo:
         certificate_path=found.cert_file,
         private_key_path=found.key_file,
         proxy_url=found.proxy,
-        expiration=datetime.now(UTC) + _LOGIN_LIFETIME,
+        expiration=datetime.now(UTC) + settings.login_lifetime,
     )
