@@ -12,9 +12,6 @@ from collections.abc import Sequence
 SAFETY = 1.5
 """φ estimates the mean burst; bursts in one arm may be larger. Excess over 1 is taken this many times."""
 
-MIN_EXPECTED = 5.0
-"""With fewer bad requests than this in all, bursts cannot be told from chance, and φ is 1."""
-
 PodCounts = Sequence[tuple[int, int]]
 """(bad, all) requests of one pod per interval."""
 
@@ -29,7 +26,7 @@ def dispersion(pods: Sequence[PodCounts]) -> float:
     if not measured:
         return 1.0
     groups = list(zip(*measured, strict=False)) if len(measured) > 1 else _neighbours(measured[0])
-    squares = expected_squares = expected_total = 0.0
+    squares = expected_squares = 0.0
     for group in groups:
         active = [(bad, requests) for bad, requests in group if requests > 0]
         total = sum(requests for _, requests in active)
@@ -40,8 +37,7 @@ def dispersion(pods: Sequence[PodCounts]) -> float:
             expected = requests * rate
             squares += (bad - expected) ** 2
             expected_squares += expected * (1 - requests / total) * (1 - rate) if rate < 1 else 0.0
-            expected_total += expected
-    if expected_total < MIN_EXPECTED or expected_squares <= 0:
+    if expected_squares <= 0:
         return 1.0
     return max(1.0, 1 + SAFETY * (squares / expected_squares - 1))
 

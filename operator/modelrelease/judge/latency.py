@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add
 
 TARGET_EXCEEDANCE = 0.01
 """A P99 is the latency that 1 % of the requests exceed."""
@@ -28,55 +29,32 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Requests per latency bucket: ``counts[k]`` of them in (bounds[k-1], bounds[k]]; ``failed`` ones are in none."""
+    """Cumulative counts of latencies: ``at_most[k]`` of ``total`` requests took up to ``bounds_ms[k]``.
+
+    Failed requests are in ``total`` only, where the source tells them apart (see ``Arm``).
+    """
 
     bounds_ms: tuple[float, ...] = ()
-    counts: tuple[int, ...] = ()
-    failed: int = 0
+    at_most: tuple[int, ...] = ()
+    total: int = 0
 
-    @property
-    def total(self) -> int:
-        """All requests, failed ones included."""
-        return sum(self.counts) + self.failed
-
-    def plus(self, bounds_ms: tuple[float, ...], at_most: tuple[int, ...], timed: int) -> Histogram:
-        """With a window's cumulative counts added; other bounds than before begin a new histogram."""
-        if not bounds_ms or timed == 0:
-            return self
-        single = tuple(high - low for high, low in zip(at_most, (0, *at_most[:-1]), strict=True))
-        failed = max(0, timed - at_most[-1])
-        if bounds_ms != self.bounds_ms:
-            return Histogram(bounds_ms, single, failed)
-        return Histogram(
-            bounds_ms, tuple(a + b for a, b in zip(self.counts, single, strict=True)), self.failed + failed
-        )
-
-    def merged(self, other: Histogram) -> Histogram:
-        """Both together; the other's bounds win where they differ."""
+    def plus(self, other: Histogram) -> Histogram:
+        """Both together; where the bounds differ the other begins a new histogram."""
         if not other.bounds_ms:
             return self
-        if self.bounds_ms != other.bounds_ms:
+        if other.bounds_ms != self.bounds_ms:
             return other
-        return Histogram(
-            self.bounds_ms,
-            tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)),
-            self.failed + other.failed,
-        )
+        return Histogram(self.bounds_ms, tuple(map(add, self.at_most, other.at_most)), self.total + other.total)
 
     def exceedances(self) -> list[float]:
         """Share of requests slower than each bound."""
-        total, slower, shares = self.total, self.total, []
-        for count in self.counts:
-            slower -= count
-            shares.append(slower / total if total else 0.0)
-        return shares
+        return [(self.total - within) / self.total if self.total else 0.0 for within in self.at_most]
 
     def slower_than(self, bound_ms: float) -> tuple[int, int]:
         """(slow, all) requests; (0, 0) where the bound is unknown."""
         if bound_ms not in self.bounds_ms:
             return 0, 0
-        within = sum(self.counts[: self.bounds_ms.index(bound_ms) + 1])
-        return self.total - within, self.total
+        return self.total - self.at_most[self.bounds_ms.index(bound_ms)], self.total
 
 
 def choose_threshold(past: Histogram, max_ratio: float) -> Threshold | None:
@@ -124,11 +102,13 @@ def quantile_ms(histogram: Histogram, share: float = 1 - TARGET_EXCEEDANCE) -> f
     Linear inside a bucket, as Prometheus' ``histogram_quantile``; the highest finite bound where it lies above that.
     """
     wanted = share * histogram.total
-    if histogram.total == 0 or wanted > sum(histogram.counts):
+    if histogram.total == 0 or wanted > histogram.at_most[-1]:
         return None
     below, low_ms = 0, 0.0
-    for bound_ms, count in zip(histogram.bounds_ms, histogram.counts, strict=True):
-        if count and below + count >= wanted:
-            return low_ms if math.isinf(bound_ms) else low_ms + (bound_ms - low_ms) * (wanted - below) / count
-        below, low_ms = below + count, bound_ms
+    for bound_ms, within in zip(histogram.bounds_ms, histogram.at_most, strict=True):
+        if within > below and within >= wanted:
+            return (
+                low_ms if math.isinf(bound_ms) else low_ms + (bound_ms - low_ms) * (wanted - below) / (within - below)
+            )
+        below, low_ms = within, bound_ms
     return None

@@ -70,7 +70,7 @@ def begin(
     history = Histogram()
     failed = requests = 0
     for window in baseline:
-        history = history.plus(window.stable.bounds_ms, window.stable.at_most, window.stable.timed_requests)
+        history = history.plus(_histogram(window.stable))
         failed, requests = failed + window.stable.errors, requests + window.stable.requests
     threshold = choose_threshold(history, settings.latency.max_ratio)
     bound_ms = threshold.bound_ms if threshold else None
@@ -107,7 +107,7 @@ def enter_step(state: State, settings: Settings, *, step: int, at_seconds: float
     begin at nothing, a fresh stake is made against bugs that show at this weight, and the cursor moves to
     ``at_seconds`` (never back). Requests that still waited to be judged only count as stable's past.
     """
-    past = state.stable_before.merged(state.stable_step)
+    past = state.stable_before.plus(state.stable_step)
     first = state.step < 0
     moved = replace(
         state,
@@ -157,12 +157,10 @@ def observe_many(releases: Sequence[tuple[State, Settings, Window]]) -> list[Sta
         if (plan := plan_of(counted[index], settings, name)).is_due(_metric(counted[index], name))
     ]
     due = [(_metric(counted[index], name), plan) for index, name, plan in plans]
-    for (index, name, _), metric in zip(plans, _compared(due), strict=True):
-        old = counted[index]
-        counted[index] = replace(old, errors=metric) if name == "errors" else replace(old, latency=metric)
+    found = dict(zip(((index, name) for index, name, _ in plans), _compared(due), strict=True))
     return [
-        state if state.blame is not None else _with_verdict(state, settings)
-        for state, (_, settings, _) in zip(counted, releases, strict=True)
+        _with_verdict(state, found.get((index, "errors")), found.get((index, "latency")), releases[index][1])
+        for index, state in enumerate(counted)
     ]
 
 
@@ -227,13 +225,16 @@ def _counted(state: State, settings: Settings, window: Window) -> State:
     if latency.ceiling is not None and settings.latency.ceiling_ms is not None:
         above = _above(canary, settings.latency.ceiling_ms)
         latency = replace(latency, ceiling=_grown_alone(latency.ceiling, above, TARGET_EXCEEDANCE, latency))
-    return replace(
-        state,
+    return State(
         cursor_seconds=window.end_seconds,
+        step=state.step,
+        blame=state.blame,
+        latency_share=state.latency_share,
         errors=errors,
         latency=latency,
-        stable_step=_plus(state.stable_step, stable),
-        canary_step=_plus(state.canary_step, canary),
+        stable_before=state.stable_before,
+        stable_step=state.stable_step.plus(_histogram(stable)),
+        canary_step=state.canary_step.plus(_histogram(canary)),
     )
 
 
@@ -241,8 +242,8 @@ def _with_counts(metric: MetricState, counts: Counts, weight: int) -> MetricStat
     if weight == 0:
         return replace(metric, past=(metric.past[0] + counts.stable_bad, metric.past[1] + counts.stable))
     if weight < 100:
-        return replace(metric, step=metric.step + counts, pending=metric.pending + counts)
-    seen = replace(metric, step=metric.step + counts)
+        return metric.counted(metric.step + counts, metric.pending + counts)
+    seen = metric.counted(metric.step + counts, metric.pending)
     if metric.bake is None or metric.bake_limit is None:
         return seen
     grown = _grown_alone(metric.bake, (counts.canary_bad, counts.canary), metric.bake_limit, metric)
@@ -275,14 +276,32 @@ def _compared(due: Sequence[tuple[MetricState, Plan]]) -> list[MetricState]:
     grown = zip((logs + rollback).tolist(), restarts.tolist(), strict=True)
     gates = (np.array([metric.gate for metric, _ in due]) + gate).tolist()
     return [
-        replace(metric, pending=Counts(), concurrent=Mixture(tuple(log), tuple(count)), gate=tuple(promotion))
+        metric.judged(Mixture(tuple(log), tuple(count)), tuple(promotion))
         for (metric, _), (log, count), promotion in zip(due, grown, gates, strict=True)
     ]
 
 
-def _with_verdict(state: State, settings: Settings) -> State:
-    blame = verdict(state, settings)
-    return state if blame is None else replace(state, blame=blame)
+def _with_verdict(state: State, errors: MetricState | None, latency: MetricState | None, settings: Settings) -> State:
+    """The state with the metrics that were compared, and the verdict where one is reached."""
+    if errors is not None or latency is not None:
+        state = _with_metrics(state, errors or state.errors, latency or state.latency)
+    if state.blame is not None or (blame := verdict(state, settings)) is None:
+        return state
+    return replace(state, blame=blame)
+
+
+def _with_metrics(state: State, errors: MetricState, latency: MetricState) -> State:
+    return State(
+        state.cursor_seconds,
+        state.step,
+        state.blame,
+        state.latency_share,
+        errors,
+        latency,
+        state.stable_before,
+        state.stable_step,
+        state.canary_step,
+    )
 
 
 def stable_rate(metric: MetricState, typical_rate: float) -> float:
@@ -331,7 +350,7 @@ def _upper_rate(bad: int, requests: int, discount: float) -> float:
 
 def _with_threshold(state: State, settings: Settings) -> State:
     """Chooses the latency threshold from stable's past; keeps the present one where the past gives none."""
-    past = state.stable_before.merged(state.stable_step)
+    past = state.stable_before.plus(state.stable_step)
     threshold = choose_threshold(past, settings.latency.max_ratio)
     if threshold is None:
         return state
@@ -380,5 +399,7 @@ def _stable_bad(arm: Arm, bound_ms: float | None) -> tuple[int, int]:
     return _slower(arm, bound_ms) or (0, 0)
 
 
-def _plus(histogram: Histogram, arm: Arm) -> Histogram:
-    return histogram.plus(arm.bounds_ms, arm.at_most, arm.timed_requests)
+def _histogram(arm: Arm) -> Histogram:
+    """An arm's latencies; nothing where it has none, so that a window without requests does not forget the bounds."""
+    timed = arm.timed_requests
+    return Histogram(arm.bounds_ms, arm.at_most, max(timed, arm.at_most[-1])) if timed and arm.at_most else Histogram()

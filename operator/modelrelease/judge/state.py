@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any, Literal, cast
 
 from modelrelease.judge.evidence import GATE_STAKES, Counts
@@ -44,6 +45,23 @@ class MetricState:
     ceiling: Mixture | None = None
     bake: Mixture | None = None
     bake_limit: float | None = None
+
+    def counted(self, step: Counts, pending: Counts) -> MetricState:
+        """With other counts. Spelled out, as the next: ``dataclasses.replace`` would take most of a tick's time."""
+        return MetricState(
+            self.dispersion, self.ratio, self.bound_ms, self.past, step, pending, self.concurrent, self.gate,
+            self.ceiling, self.bake, self.bake_limit,
+        )  # fmt: skip
+
+    def judged(self, concurrent: Mixture, gate: tuple[float, ...]) -> MetricState:
+        """With what waited compared."""
+        return MetricState(
+            self.dispersion, self.ratio, self.bound_ms, self.past, self.step, _NOTHING, concurrent, gate,
+            self.ceiling, self.bake, self.bake_limit,
+        )  # fmt: skip
+
+
+_NOTHING = Counts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +185,9 @@ def _mixture_from_json(stored: list[Any]) -> Mixture:
 
 
 def _histograms_to_json(histograms: tuple[Histogram, ...]) -> list[list[list[float]] | None]:
-    """[bounds, counts and failed] each, None for an empty one; bounds that were already given are left out.
+    """[bounds, requests per bucket and in none] each, None for an empty one; bounds already given are left out.
 
-    JSON has no infinity: it is written as -1.
+    Per bucket and not cumulative, because most of these are 0. JSON has no infinity: it is written as -1.
     """
     stored: list[list[list[float]] | None] = []
     given: tuple[float, ...] = ()
@@ -178,7 +196,8 @@ def _histograms_to_json(histograms: tuple[Histogram, ...]) -> list[list[list[flo
             stored.append(None)
             continue
         bounds = [] if histogram.bounds_ms == given else [-1 if b == math.inf else b for b in histogram.bounds_ms]
-        stored.append([bounds, [*histogram.counts, histogram.failed]])
+        cumulative = (0, *histogram.at_most, histogram.total)
+        stored.append([bounds, [high - low for low, high in pairwise(cumulative)]])
         given = histogram.bounds_ms
     return stored
 
@@ -190,8 +209,9 @@ def _histograms_from_json(stored: list[list[list[float]] | None]) -> tuple[Histo
         if one is None:
             histograms.append(Histogram())
             continue
-        given, (*counts, failed) = one
+        given, counts = one
         if given:
             bounds = tuple(math.inf if bound == -1 else float(bound) for bound in given)
-        histograms.append(Histogram(bounds, tuple(int(count) for count in counts), int(failed)))
+        *at_most, total = accumulate(int(count) for count in counts)
+        histograms.append(Histogram(bounds, tuple(at_most), total))
     return tuple(histograms)

@@ -16,7 +16,7 @@ BOUNDS = (25.0, 50.0, 100.0, 250.0, math.inf)
 
 def histogram(slower: tuple[float, ...], total: int = 100_000) -> Histogram:
     """From the shares of requests slower than each finite bound."""
-    return Histogram().plus(BOUNDS, tuple(round(total * (1 - share)) for share in (*slower, 0.0)), total)
+    return Histogram(BOUNDS, tuple(round(total * (1 - share)) for share in (*slower, 0.0)), total)
 
 
 def test_the_bound_nearest_one_percent_is_taken() -> None:
@@ -52,23 +52,23 @@ def test_the_tolerated_ratio_is_never_below_that_of_the_latency() -> None:
 
 
 def test_failed_requests_are_slow() -> None:
-    with_failures = Histogram().plus(BOUNDS, (0, 0, 90, 90, 90), 100)
+    with_failures = Histogram(BOUNDS, (0, 0, 90, 90, 90), 100)
     assert (10, 100) == with_failures.slower_than(250.0)
     assert (10, 100) == Arm(100, 10, BOUNDS, (0, 0, 90, 90, 90)).slower_than(250.0)
 
 
 def test_other_bounds_begin_a_new_histogram() -> None:
-    first = Histogram().plus(BOUNDS, (1, 2, 3, 4, 5), 5)
-    second = first.plus((50.0, math.inf), (1, 2), 2)
+    first = Histogram(BOUNDS, (1, 2, 3, 4, 5), 5)
+    second = first.plus(Histogram((50.0, math.inf), (1, 2), 2))
     assert 2 == second.total
-    assert second == first.merged(second)
+    assert first == first.plus(Histogram())
 
 
 def test_shown_quantiles() -> None:
     assert quantile_ms(histogram((1.0, 0.02, 0.0, 0.0))) == pytest.approx(75.0)
     assert quantile_ms(histogram((1.0, 1.0, 1.0, 0.5))) == 250.0
     assert quantile_ms(Histogram()) is None
-    assert quantile_ms(Histogram().plus(BOUNDS, (0, 0, 0, 0, 10), 100)) is None
+    assert quantile_ms(Histogram(BOUNDS, (0, 0, 0, 0, 10), 100)) is None
 
 
 def pods(rng: np.random.Generator, count: int, intervals: int, mean: float, burst: int) -> list[list[tuple[int, int]]]:
