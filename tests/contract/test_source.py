@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).parents[2]
 KOPF_FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
 
 
@@ -179,10 +180,51 @@ async def test_stopping_ends_the_thread_and_says_so(
         await asyncio.wait_for(task, 30)
 
 
-async def test_an_end_of_kopf_ends_the_changes(tmp_path: Path) -> None:
+async def test_without_a_login_there_are_no_changes(tmp_path: Path) -> None:
     source = KopfSource(SourceSettings(kubeconfig=tmp_path / "absent"))
-    with pytest.raises(SourceEndedError, match="kopf has ended with"):
+    with pytest.raises(SourceEndedError, match="kopf has ended with ConfigException"):
         async with asyncio.timeout(60):
+            await anext(source.changes())
+    assert await source.stopped()
+
+
+async def test_a_login_that_gets_lost_ends_the_changes(
+    control_plane: ControlPlane, cluster: KubernetesCluster, namespace: str, tmp_path: Path
+) -> None:
+    """kopf by itself would wait for ever, and see nothing."""
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_bytes(control_plane.kubeconfig.read_bytes())
+    settings = SourceSettings(kubeconfig=kubeconfig, watch_seconds=1, login_lifetime=timedelta(seconds=0.5))
+    listener = Listener(KopfSource(settings))
+    task = asyncio.create_task(listener.listen())
+    created = await cluster.create(Kind.MODEL_RELEASE, release(namespace, "detector"))
+    await listener.until(Key(namespace, "detector"), version(created))
+    kubeconfig.unlink()
+    with pytest.raises(SourceEndedError, match="kopf has ended with ConfigException"):
+        await asyncio.wait_for(task, 60)
+    assert await listener.source.stopped()
+
+
+async def test_a_definition_that_comes_later_is_waited_for() -> None:
+    from localcluster.controlplane import ControlPlane  # noqa: PLC0415 - only integration tests need it
+
+    with ControlPlane() as bare:
+        server = await ApiServer.connect(kubeconfig=bare.kubeconfig)
+        async with listening(SourceSettings(kubeconfig=bare.kubeconfig)) as listener:
+            await asyncio.sleep(1)
+            assert not listener.source.is_ready
+            bare.apply((ROOT / "crds" / "modelreleases.modelrelease.dev.yaml").read_text(encoding="utf-8"))
+            bare.kubectl("wait", "--for=condition=Established", "crd/modelreleases.modelrelease.dev", "--timeout=30s")
+            created = await KubernetesCluster(server).create(Kind.MODEL_RELEASE, release("default", "detector"))
+            await listener.until(Key("default", "detector"), version(created))
+        await server.close()
+
+
+async def test_stopping_while_waiting_for_the_definition_ends_at_once(control_plane: ControlPlane) -> None:
+    source = KopfSource(SourceSettings(kubeconfig=control_plane.kubeconfig))
+    source.stop()
+    with pytest.raises(SourceEndedError, match="told to stop"):
+        async with asyncio.timeout(10):
             await anext(source.changes())
     assert await source.stopped()
 

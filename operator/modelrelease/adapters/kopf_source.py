@@ -23,7 +23,9 @@ from typing import Any
 import kopf
 from kopf._core.engines.peering import Identity
 from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
+from urllib3.exceptions import HTTPError
 
 from modelrelease.api.model import GROUP, PLURAL, VERSION
 from modelrelease.errors import ReleaseError
@@ -32,6 +34,7 @@ from modelrelease.rollout.labels import RELEASE
 
 _REQUEST_SECONDS = 60.0
 _CONNECT_SECONDS = 10.0
+_SERVED_PAUSE_SECONDS = 2.0
 _LOGIN_PAUSES_SECONDS = (1.0, 4.0)
 _STOP_SECONDS = 15.0
 _FOREIGN_FINALIZER = f"{GROUP}/never-on-any-object"
@@ -126,26 +129,49 @@ class KopfSource:
         stop_flag = asyncio.Event()
         failures: list[Exception] = []
         self._stop_kopf = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, stop_flag.set)
-        if self._is_stopping:
+        if self._is_stopping or not await _until_served(self._settings, stop_flag):
             return
 
         def give_up(error: Exception) -> None:
             failures.append(error)
             stop_flag.set()
 
-        await kopf.operator(
-            registry=_registry(self._settings, deliver, give_up),
-            settings=_quiet_settings(self._settings.watch_seconds),
-            standalone=True,
-            # Without peering nobody reads it; but kopf would look up the user's name, and in the pod there is none.
-            identity=Identity("modelrelease-operator"),
-            clusterwide=not self._settings.namespaces,
-            namespaces=self._settings.namespaces,
-            stop_flag=stop_flag,
-            ready_flag=self._ready,
-        )
-        if failures:
-            raise failures[0]
+        try:
+            await kopf.operator(
+                registry=_registry(self._settings, deliver, give_up),
+                settings=_quiet_settings(self._settings.watch_seconds),
+                standalone=True,
+                clusterwide=not self._settings.namespaces,
+                namespaces=self._settings.namespaces,
+                stop_flag=stop_flag,
+                ready_flag=self._ready,
+            )
+        finally:
+            if failures:
+                raise failures[0]
+
+
+async def _until_served(settings: SourceSettings, stop_flag: asyncio.Event) -> bool:
+    """Wait until the API server knows ModelReleases; False where `stop_flag` came first.
+
+    kopf looks once, at its start, which kinds there are. Where the definition is applied together with the operator it
+    would look too early and never watch.
+    """
+    while not await asyncio.to_thread(_is_served, settings):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop_flag.wait(), _SERVED_PAUSE_SECONDS)
+        if stop_flag.is_set():
+            return False
+    return True
+
+
+def _is_served(settings: SourceSettings) -> bool:
+    with client.ApiClient(_configuration(settings)) as api:
+        try:
+            found = client.CustomObjectsApi(api).get_api_resources(GROUP, VERSION, _request_timeout=_CONNECT_SECONDS)
+        except (ApiException, HTTPError):
+            return False
+    return any(resource.name == PLURAL for resource in found.resources)
 
 
 class _Pauses:
@@ -217,16 +243,7 @@ def _release_name(meta: Mapping[str, Any]) -> str:
 def _login(settings: SourceSettings) -> kopf.ConnectionInfo:
     """Credentials in kopf's form. They expire early, so that a rotated token is read long before the old one ends;
     kopf ends its watches for that and takes them up where they were."""
-    found = client.Configuration()
-    if settings.kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
-        config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
-    else:
-        config.load_kube_config(  # type: ignore[no-untyped-call]
-            config_file=None if settings.kubeconfig is None else str(settings.kubeconfig),
-            context=settings.context,
-            client_configuration=found,
-            persist_config=False,
-        )
+    found = _configuration(settings)
     header = found.get_api_key_with_prefix("BearerToken") or found.get_api_key_with_prefix("authorization") or ""
     scheme, _, token = header.rpartition(" ")
     return kopf.ConnectionInfo(
@@ -242,3 +259,17 @@ def _login(settings: SourceSettings) -> kopf.ConnectionInfo:
         proxy_url=found.proxy,
         expiration=datetime.now(UTC) + settings.login_lifetime,
     )
+
+
+def _configuration(settings: SourceSettings) -> client.Configuration:
+    found = client.Configuration()
+    if settings.kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
+    else:
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=None if settings.kubeconfig is None else str(settings.kubeconfig),
+            context=settings.context,
+            client_configuration=found,
+            persist_config=False,
+        )
+    return found
