@@ -113,7 +113,9 @@ class Step(Model):
     weight: Percent = Field(description="Share of the traffic, in per cent, that the canary gets in this step.")
     min_duration: Duration = Field(default=60.0, description="Least time that the step lasts.")
     approval: bool = Field(
-        default=False, description="Wait for the annotation modelrelease.dev/promote: next before the next step."
+        default=False,
+        description="Wait for the annotation modelrelease.dev/promote: next before the next step; in the last step, "
+        "before stable gets the new image.",
     )
 
 
