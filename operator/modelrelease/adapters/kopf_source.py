@@ -143,6 +143,7 @@ class KopfSource:
                 standalone=True,
                 clusterwide=not self._settings.namespaces,
                 namespaces=self._settings.namespaces,
+                identity=Identity("modelrelease-operator"),  # else it looks the user's name up; in a pod there is none
                 stop_flag=stop_flag,
                 ready_flag=self._ready,
             )
