@@ -28,7 +28,8 @@ def only_file(part: Part, name: str) -> str:
 
 def relabelled(series: dict[str, str]) -> dict[str, str] | None:
     """Apply the gateway job's rules as Prometheus does: anchored expressions, `;` between source labels."""
-    (job, _) = mesh.prometheus_settings(Path("targets.json"), Path("rules"))["scrape_configs"]  # type: ignore[misc]
+    settings = yaml.safe_load(yaml.safe_dump(mesh.prometheus_settings(Path("targets.json"), Path("rules"))))
+    job = next(entry for entry in settings["scrape_configs"] if entry["job_name"] == "istio-gateway")
     labels = dict(series)
     for rule in job["metric_relabel_configs"]:
         value = ";".join(labels.get(name, "") for name in rule.get("source_labels", []))

@@ -21,7 +21,10 @@ def build(tmp_path: Path) -> Build:
 
 
 def write(name: str, text: str) -> Callable[[Path], None]:
-    return lambda folder: Path(folder / name).write_text(text, encoding="utf-8") and None
+    def change(folder: Path) -> None:
+        (folder / name).write_text(text, encoding="utf-8")
+
+    return change
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from localcluster.provision.debian import require_program
 _NETWORK_NAMESPACES = Path("/run/netns")
 _CNI_RESULTS = Path("/var/lib/cni/results")
 _REMOVAL_ROUNDS = 6
+_DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
 _FIXED_FOLDERS = tuple(
     Path(name)
     for name in (
@@ -22,8 +23,8 @@ _FIXED_FOLDERS = tuple(
         "/run/containerd/runc",
         "/run/containerd/s",
         "/run/containerd",
-        "/var/lib/kubelet/device-plugins",
-        "/var/lib/kubelet",
+        _DEVICE_PLUGINS,
+        _DEVICE_PLUGINS.parent,
     )
 )
 _LOG_LINKS = Path("/var/log/containers")
@@ -115,6 +116,8 @@ def remove_log_links(data: Data) -> None:
 
 def remove_empty_folders() -> None:
     """containerd and the kubelet make folders at places that cannot be configured: gone, unless others use them."""
+    for socket in _DEVICE_PLUGINS.glob("kubelet.sock"):
+        socket.unlink(missing_ok=True)
     for folder in _FIXED_FOLDERS:
         try:
             folder.rmdir()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
 from pathlib import Path
 
 from localcluster.commands import run
@@ -94,7 +95,7 @@ def _rows(table: str) -> list[str]:
 
 
 def _exists() -> bool:
-    return Path("/sys/class/net", INTERFACE).exists()
+    return INTERFACE in {name for _, name in socket.if_nameindex()}
 
 
 def _present(rule: tuple[str, ...]) -> bool:
