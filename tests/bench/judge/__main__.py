@@ -1,0 +1,79 @@
+"""``python -m tests.bench.judge [--quick]``: measures the judge, writes build/bench/judge.json and docs/judge/."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import plots, studies
+
+PROMISED = 0.01
+
+
+def main() -> int:
+    """Runs all studies; the exit status is 1 where a promise is broken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the releases, for trying it out")
+    parser.add_argument("--output", type=Path, default=Path("build/bench/judge.json"))
+    parser.add_argument("--plots-to", type=Path, default=Path("docs/judge"))
+    chosen = parser.parse_args()
+    part = 10 if chosen.quick else 1
+    report: dict[str, Any] = {"quick": chosen.quick, "seconds": {}}
+    parts: dict[str, Callable[[], Any]] = {
+        "cost": studies.cost,
+        "detection": lambda: studies.detection(1000 // part),
+        "promotion": lambda: studies.promotion(2000 // part),
+        "late_onset": lambda: studies.late_onset(300 // part),
+        "bake": lambda: studies.bake(300 // part),
+        "durations": lambda: studies.durations(200 // part),
+        "false_rollbacks": lambda: studies.false_rollbacks(2000 // part),
+    }
+    for name, study in parts.items():
+        before = time.monotonic()
+        report[name] = study()
+        report["seconds"][name] = round(time.monotonic() - before, 1)
+        sys.stderr.write(f"{name}: {report['seconds'][name]} s\n")
+    report["broken"] = broken(report)
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    chosen.output.write_text(json.dumps(report, indent=1) + "\n")
+    plots.draw(report, chosen.plots_to)
+    sys.stdout.write("".join(f"broken: {line}\n" for line in report["broken"]) or "all promises kept\n")
+    return 1 if report["broken"] else 0
+
+
+def broken(report: dict[str, Any]) -> list[str]:
+    """Promises that the figures do not keep."""
+    lines = [
+        f"{row['judge']['share']:.2%} false rollbacks: {row['scenario']} at {row['rps']} requests/s"
+        for row in report["false_rollbacks"]
+        if row["judge"]["share"] > PROMISED
+    ]
+    lines += [
+        f"ratio {row['ratio']:.2f}: {row['effect']} at {row['weight']} %, margins {row['margins']}"
+        for row in report["detection"]
+        if row["ratio"] > 1.7
+    ]
+    lines += [
+        f"planned 95 % of {row['effect']} at {row['weight']} % off by {row['planned_95_over_simulated'] - 1:+.0%}"
+        for row in report["detection"]
+        if abs(row["planned_95_over_simulated"] - 1) > 0.15
+    ]
+    for row in report["promotion"]:
+        if row["wrong_at_margin"]["share"] > PROMISED:
+            lines.append(
+                f"{row['wrong_at_margin']['share']:.2%} wrong promotions: {row['metric']} at {row['weight']} %"
+            )
+        if row["ratio"] > 1.2:
+            lines.append(f"gate ratio {row['ratio']:.2f}: {row['metric']} at {row['weight']} %")
+    if report["cost"]["cpu_seconds"] > 0.5:
+        lines.append(f"{report['cost']['cpu_seconds']:.2f} s for {report['cost']['releases']} releases")
+    return lines
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
