@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from demo import measure
 from demo.manifests import outside_the_split
 from demo.measure import Arm, Breach, Span
 from demo.performance import Performance
-from demo.scenes import STRATEGY, Scene
+from demo.scenes import WEIGHTS, Scene
 
 _SETTLE_SECONDS = 1.0
 _MOST_WRITES = 24
@@ -119,12 +119,12 @@ def _served_after_rollback(performance: Performance) -> int:
     return sum(record.version == performance.release.version for record in late)
 
 
-def complaints(result: Result) -> list[str]:
-    """One sentence for each expectation that does not hold."""
-    return [f"{result.scene.name}: {sentence}" for sentence in _complaints(result)]
+def complaints(result: Result, declared: Sequence[int] = WEIGHTS) -> list[str]:
+    """One sentence for each expectation that does not hold. `declared`: the weights of the strategy's steps."""
+    return [f"{result.scene.name}: {sentence}" for sentence in _complaints(result, list(declared))]
 
 
-def _complaints(result: Result) -> Iterator[str]:
+def _complaints(result: Result, declared: list[int]) -> Iterator[str]:
     scene = result.scene
     if result.outcome != scene.expected:
         yield f"ended {result.outcome} instead of {scene.expected} ({result.reason})"
@@ -144,13 +144,12 @@ def _complaints(result: Result) -> Iterator[str]:
     if result.breach is not None and result.breach.seconds > _LONGEST_BREACH_SECONDS:
         yield f"the canary served for {result.breach.seconds:.1f} s after it went bad"
     if scene.is_full_course:
-        yield from _complaints_about_course(result)
+        yield from _complaints_about_course(result, declared)
 
 
-def _complaints_about_course(result: Result) -> Iterator[str]:
+def _complaints_about_course(result: Result, declared: list[int]) -> Iterator[str]:
     if result.canary.errors:
         yield f"the canary's clients saw {result.canary.errors} errors"
-    declared = [step["weight"] for step in STRATEGY["steps"]]
     served = [span.weight_percent for span in result.spans if span.weight_percent > 0]
     if served[: len(declared)] != declared:
         yield f"the canary was served at {served} instead of {declared} per cent"

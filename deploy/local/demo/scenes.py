@@ -11,8 +11,9 @@ from modelrelease.api.status import Phase
 RATE_PER_SECOND: Final = 50.0
 
 # A production release takes an hour or a day; a demonstration has minutes. What is scaled down, and from what:
+WEIGHTS: Final = (1, 5, 20, 50, 100)
 STRATEGY: Final[dict[str, Any]] = {
-    "steps": [{"weight": weight, "minDuration": "10s"} for weight in (1, 5, 20, 50, 100)],  # 1m
+    "steps": [{"weight": weight, "minDuration": "10s"} for weight in WEIGHTS],  # 1m
     "bakeTime": "20s",  # 5m
     "drainDelay": "5s",  # 30s
     "progressDeadline": "60s",  # 10m
