@@ -39,7 +39,7 @@ METRICS: tuple[MetricName, ...] = ("errors", "latency")
 UNRESOLVED_LATENCY_SHARE = 0.1
 """What latency keeps where stable's history shows that the buckets cannot resolve P99: it may become resolvable."""
 
-BAKE_CONFIDENCE = 3.0
+BAKE_CONFIDENCE = 2.0
 """Standard errors by which stable's frozen rate is raised in the bake: it is an estimate, not the truth."""
 
 BAKE_SLACK = 1.5
