@@ -2,8 +2,8 @@
 
     python inference-image/image_context.py v1.2.0-errors --models "$(python inference-image/build_models.py)" CONTEXT
 
-Prints JSON: {"tag", "context", "dockerfile", "build_args"}. The contexts of all versions of one model differ in the small
-`image.json` only, so that they share every other layer. `--list` names the versions.
+Prints JSON: {"tag", "context", "dockerfile", "build_args"}. The contexts of all versions of one model differ in the
+small `image.json` only, so that they share every other layer. `--list` names the versions.
 """
 
 from __future__ import annotations

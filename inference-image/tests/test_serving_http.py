@@ -174,6 +174,6 @@ def test_codes_that_matter_are_counted_from_zero(start_server: Callable[..., Ser
 def test_openapi_describes_the_picture_and_the_answer(server: ServerProcess) -> None:
     description = json.loads(server.get("/openapi.json").body)
     operation = description["paths"]["/predict"]["post"]
-    assert set(operation["requestBody"]["content"]) == {"image/jpeg", "image/png"}
+    assert set(operation["requestBody"]["content"]) == {"image/jpeg", "image/png", "multipart/form-data"}
     assert {parameter["name"] for parameter in operation["parameters"]} == {"conf", "iou", "max_det", "render"}
     assert {"200", "400", "413", "415", "422", "429", "503"} <= set(operation["responses"])

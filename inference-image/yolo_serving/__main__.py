@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -59,6 +60,9 @@ def main() -> int:
         log.error("cannot start: %s", error)  # noqa: TRY400  # the sentence is meant for a person, not the traceback
         _leave_word(str(error))
         return 1
+    # What is alive now stays: the garbage collector need not walk through it during requests.
+    gc.collect()
+    gc.freeze()
     uvicorn_server = DrainingServer(_uvicorn_config(settings, server), server.instance.readiness)
     with asyncio.Runner(loop_factory=uvicorn_server.config.get_loop_factory()) as runner:
         runner.run(_serve(uvicorn_server, server))

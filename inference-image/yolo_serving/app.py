@@ -15,13 +15,13 @@ from starlette.exceptions import HTTPException
 
 from yolo_serving.answers import (
     BatchBody,
-    ErrorBody,
     PredictionBody,
     json_answer,
     picture_content,
     server_timing,
 )
 from yolo_serving.bodies import pictures_in, read_body, unless_client_leaves
+from yolo_serving.descriptions import ERRORS, FORM_BODY, PICTURE_BODY
 from yolo_serving.detections import Thresholds
 from yolo_serving.errors import BadImage, Refused, TooLarge
 from yolo_serving.faults import Faults
@@ -66,38 +66,6 @@ def build_server(settings: Settings, model: Model, identity: Identity) -> Server
     return Server(Front(app, instance, access_log=settings.access_log), instance)
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "The body is no picture that can be decoded."},
-    413: {"model": ErrorBody, "description": "More bytes or pixels than accepted."},
-    415: {"model": ErrorBody, "description": "A content type that is not served."},
-    422: {"model": ErrorBody, "description": "An option out of its range."},
-    429: {"model": ErrorBody, "description": "The queue is full; see Retry-After."},
-    503: {"model": ErrorBody, "description": "The answer would have come too late."},
-}
-_PICTURE_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
-            "image/png": {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
-}
-_FORM_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-                }
-            }
-        },
-    }
-}
-
-
 class _Routes:
     """The handlers. Predictions are answered with bytes made here: no validation of our own output."""
 
@@ -115,11 +83,11 @@ class _Routes:
         app = FastAPI(title=f"{self._identity.model} {self._identity.version}", version="1", lifespan=self._lifespan)
         app.add_api_route(
             "/predict", self.predict, methods=["POST"], response_model=None,
-            responses={200: {"model": PredictionBody}, **_ERRORS}, openapi_extra=_PICTURE_BODY,
+            responses={200: {"model": PredictionBody}, **ERRORS}, openapi_extra=PICTURE_BODY,
         )  # fmt: skip
         app.add_api_route(
             "/predict/batch", self.predict_batch, methods=["POST"], response_model=None,
-            responses={200: {"model": BatchBody}, **_ERRORS}, openapi_extra=_FORM_BODY,
+            responses={200: {"model": BatchBody}, **ERRORS}, openapi_extra=FORM_BODY,
         )  # fmt: skip
         app.include_router(self._open_inference.router())
         app.add_api_route("/health", self.health, methods=["GET"], response_model=None)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from yolo_serving.answers import plain_json_answer
 from yolo_serving.bodies import read_body, unless_client_leaves
+from yolo_serving.descriptions import ERRORS, INFER_BODY
 from yolo_serving.errors import NoSuchModel
 from yolo_serving.instance import Instance
 from yolo_serving.model import Model
 from yolo_serving.predictor import Predictor
 from yolo_serving.settings import InputLimits
 from yolo_serving.tensors import HEADER_LENGTH, TensorSpec, answer, parse_request
+
+_READ_ERRORS: dict[int | str, dict[str, Any]] = {code: ERRORS[code] for code in (404, 503)}
 
 
 class OpenInference:
@@ -41,9 +45,11 @@ class OpenInference:
             "/models/{name}/versions/{version}/ready": self.model_ready,
         }
         for path, handler in reads.items():
-            router.add_api_route(path, handler, methods=["GET"], response_model=None)
+            router.add_api_route(path, handler, methods=["GET"], response_model=None, responses=_READ_ERRORS)
         for path in ("/models/{name}/infer", "/models/{name}/versions/{version}/infer"):
-            router.add_api_route(path, self.infer, methods=["POST"], response_model=None)
+            router.add_api_route(
+                path, self.infer, methods=["POST"], response_model=None, responses=ERRORS, openapi_extra=INFER_BODY
+            )
         return router
 
     async def server(self) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
@@ -34,6 +35,8 @@ _DECODE_ERRORS: Final = (
 
 # The limit of this module is checked before any pixel is decoded; pillow's own, higher one would only add a warning.
 Image.MAX_IMAGE_PIXELS = None
+# pillow warns of odd metadata in a picture, each time with other words: neither the log nor memory should grow by that.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True, slots=True)
