@@ -43,6 +43,18 @@ TICK_PHASE_SECONDS = 0.02
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """What the pods of both arms say about which samples count; unix seconds.
+
+    stable_since_seconds: since when stable's oldest pod serves; history before that is another version's.
+    canary_changed_seconds: when the canary's pods last changed; the warm-up begins there.
+    """
+
+    stable_since_seconds: float | None = None
+    canary_changed_seconds: float | None = None
+
+
 @dataclass(slots=True)
 class _Answer:
     """The newest answer for one release."""
@@ -106,15 +118,13 @@ class Analyst:
         """The release is not analysed any more."""
         self._cases.pop(key, None)
 
-    def look(
-        self, key: Key, watched: Watched, status: ReleaseStatus, pods_changed_seconds: float | None, now: float
-    ) -> AnalysisSeen:
+    def look(self, key: Key, watched: Watched, status: ReleaseStatus, pods: Pods, now: float) -> AnalysisSeen:
         """Consume what has arrived, and say what the judge makes of it."""
         snapshot = status.snapshot
         if snapshot is None or snapshot.analysis.provider not in self._providers:
             return AnalysisSeen(MetricsHealth.UNAVAILABLE, "The provider is not configured.", None, None)
         case = self._case(key, watched, status, snapshot)
-        self._consume(case, snapshot, pods_changed_seconds)
+        self._consume(case, snapshot, pods)
         return self._seen(case, status, snapshot, now)
 
     def _case(self, key: Key, watched: Watched, status: ReleaseStatus, snapshot: Snapshot) -> _Case:
@@ -130,7 +140,7 @@ class Analyst:
         self._cases[key] = case
         return case
 
-    def _consume(self, case: _Case, snapshot: Snapshot, pods_changed_seconds: float | None) -> None:
+    def _consume(self, case: _Case, snapshot: Snapshot, pods: Pods) -> None:
         samples = case.answer.samples
         if samples is None:
             return
@@ -139,13 +149,14 @@ class Analyst:
         interval = snapshot.analysis.interval
         until = grid_before(case.answer.end_seconds - case.lag_seconds, interval)
         if case.state is None:
-            start = grid_after(case.answer.end_seconds - BASELINE_SECONDS + LOOKBACK_SCRAPES * scrape, interval)
+            oldest = case.answer.end_seconds - BASELINE_SECONDS + LOOKBACK_SCRAPES * scrape
+            start = grid_after(max(oldest, (pods.stable_since_seconds or 0) + snapshot.analysis.warm_up), interval)
             history = windows(
                 samples.series, after=start, until=until, interval_seconds=interval, scrape_interval_seconds=scrape
             )
             case.state = begin(settings, at_seconds=until, baseline=history)
             return
-        excluded = _excluded(pods_changed_seconds, snapshot.analysis)
+        excluded = _excluded(pods.canary_changed_seconds, snapshot.analysis)
         for stop in (min(until, excluded[0]), until):
             if excluded[0] <= case.state.cursor_seconds < excluded[1]:
                 case.state = skip_to(case.state, at_seconds=excluded[1])

@@ -11,7 +11,7 @@ from modelrelease.api.annotations import Request, read_requests
 from modelrelease.api.model import GROUP
 from modelrelease.api.spec import ModelReleaseSpec, parse_spec
 from modelrelease.api.status import Phase, ReleaseStatus, parse_status
-from modelrelease.controller.analyst import Analyst
+from modelrelease.controller.analyst import Analyst, Pods
 from modelrelease.controller.contention import Contention
 from modelrelease.controller.policies import POLICY_KINDS, uncovered
 from modelrelease.controller.workload import deployment_seen, field_owner
@@ -75,7 +75,7 @@ class Gatherer:
             route=route if isinstance(route, RouteSeen) else None,
             route_problem=None if isinstance(route, RouteSeen) else route,
             autoscaler=await self._autoscaler(key.namespace, spec, status),
-            analysis=self._analysis(key, spec, status, canary, now),
+            analysis=self._analysis(key, spec, status, (stable, canary), now),
             conflict=await self._contention.rival(key, spec, status.phase),
             uncovered_policies=await self._uncovered(key.namespace, stable, canary) if preparing else (),
             provider_problem=self._analyst.problem(spec.analysis.provider, spec.analysis.source),
@@ -127,8 +127,14 @@ class Gatherer:
         return uncovered(found, _pod_labels(stable), _pod_labels(canary))
 
     def _analysis(
-        self, key: Key, spec: ModelReleaseSpec, status: ReleaseStatus, canary: DeploymentSeen | None, now: float
+        self,
+        key: Key,
+        spec: ModelReleaseSpec,
+        status: ReleaseStatus,
+        arms: tuple[DeploymentSeen | None, DeploymentSeen | None],
+        now: float,
     ) -> AnalysisSeen | None:
+        stable, canary = arms
         if status.phase.is_at_rest or status.snapshot is None:
             self._analyst.forget(key)
             return None
@@ -139,8 +145,11 @@ class Gatherer:
             source=status.snapshot.analysis.source,
             error_codes=tuple(status.snapshot.analysis.error_rate.codes),
         )
-        changed = canary.pods_changed_at_seconds if canary is not None else None
-        return self._analyst.look(key, watched, status, changed, now)
+        pods = Pods(
+            stable_since_seconds=stable.serving_since_seconds if stable is not None else None,
+            canary_changed_seconds=canary.pods_changed_at_seconds if canary is not None else None,
+        )
+        return self._analyst.look(key, watched, status, pods, now)
 
 
 def _pod_labels(deployment: DeploymentSeen) -> Mapping[str, str]:

@@ -28,6 +28,7 @@ def deployment_seen(manifest: Manifest, pods: Sequence[Manifest], container: str
     chosen = _container(spec["template"], container)
     living = [cast(dict[str, Any], pod) for pod in pods if not _metadata(pod).get("deletionTimestamp")]
     ready = [pod for pod in living if _ready_since(pod) is not None]
+    since = [moment for pod in ready if (moment := _ready_since(pod)) is not None]
     name = chosen.get("name", "")
     digests = tuple(sorted({digest for pod in living if (digest := _digest(pod, name))}))
     ready_digests = sorted({digest for pod in ready if (digest := _digest(pod, name))})
@@ -45,7 +46,8 @@ def deployment_seen(manifest: Manifest, pods: Sequence[Manifest], container: str
         env=tuple((item["name"], item.get("value", "")) for item in chosen.get("env") or [] if "valueFrom" not in item),
         digest=ready_digests[0] if ready_digests else "",
         digests=digests,
-        pods_changed_at_seconds=max((since for pod in ready if (since := _ready_since(pod)) is not None), default=None),
+        pods_changed_at_seconds=max(since, default=None),
+        serving_since_seconds=min(since, default=None),
         crash_loop=any(_is_crash_looping(pod) for pod in living),
         restarts=restarts,
         trouble=_trouble(living) or _replica_failure(status),

@@ -69,6 +69,8 @@ class DeploymentSeen:
     """All digests reported by its pods: more than one means that a tag changed its content."""
     pods_changed_at_seconds: float | None
     """When the set of ready pods last changed."""
+    serving_since_seconds: float | None
+    """Since when its oldest ready pod is ready: what was measured before tells nothing about the pods of today."""
     crash_loop: bool
     restarts: int
     trouble: PodTrouble | None
