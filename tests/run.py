@@ -48,7 +48,11 @@ UNIT = (
     Suite("inference", ("inference-image/tests",), str(INFERENCE_PYTHON)),
 )
 INTEGRATION = (Suite("integration", ("tests", *NEITHER, "-m", "integration", "-n", "2")),)
-E2E = (Suite("e2e", ("tests/e2e", "-n", "4", "--dist=worksteal")),)
+E2E = (
+    Suite("e2e", ("tests/e2e", "--ignore=tests/e2e/alone", "-n", "3", "--dist=worksteal")),
+    Suite("e2e-alone", ("tests/e2e/alone",)),
+    Suite("local-cluster", ("tests/local", "-m", "e2e")),
+)
 
 
 def say(text: str) -> None:
