@@ -1,0 +1,191 @@
+"""From what was seen of a release to its row in report.json, and the complaints where it was not as expected."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from demo import plot
+from demo.manifests import Model, virtual_service
+from demo.measure import Release
+from demo.performance import Performance
+from demo.records import Record
+from demo.report import details, report, shares_table, table
+from demo.result import Result, complaints, summarise
+from demo.scenes import Scene
+from demo.screen import View as ScreenView
+from demo.screen import line, panel, sparkline
+from demo.traffic import Account
+from demo.watch import Version
+from modelrelease.api.status import MetricStatus, Phase, ReleaseStatus
+
+MODEL = Model("vision", "vision.test")
+ORIGINAL = virtual_service(MODEL)
+HEALTHY = Scene("healthy", "a good one", "v2", Phase.SUCCEEDED, 60, is_full_course=True)
+BAD = Scene("errors", "a bad one", "v2", Phase.ROLLED_BACK, 60)
+STEPS = (20, 100)
+
+
+def split(weight: int) -> dict[str, Any]:
+    """The VirtualService at a weight, as the operator writes it."""
+    changed = virtual_service(MODEL)
+    changed["spec"]["http"][1]["route"] = [
+        {"destination": {"host": MODEL.name, "port": {"number": 80}}, "weight": 100 - weight},
+        {"destination": {"host": MODEL.canary, "port": {"number": 80}}, "weight": weight},
+    ]
+    return changed
+
+
+def serve(since: float, until: float, share: int, *, status: int = 200) -> list[Record]:
+    """Ten requests a second; `share` per cent of them, evenly, are answered by v2 with this status."""
+    count = round((until - since) * 10)
+    is_new = [(i * share) // 100 != ((i + 1) * share) // 100 for i in range(count)]
+    times = [since + i / 10 for i in range(count)]
+    return [
+        Record(at, at + 0.02, status if new else 200, "v2" if new else "v1", "")
+        for at, new in zip(times, is_new, strict=True)
+    ]
+
+
+def healthy() -> Performance:
+    records = [*serve(0, 10, 0), *serve(10, 20, 20), *serve(20, 36, 100)]
+    routes = [Version(10.0, split(20)), Version(20.0, split(100)), Version(30.0, virtual_service(MODEL))]
+    return Performance(
+        scene=HEALTHY,
+        release=Release("v2", MODEL.canary),
+        began_at=0.0,
+        ended_at=32.0,
+        records=records,
+        weights=[(0.0, 0), (10.0, 20), (20.0, 100), (30.0, 0)],
+        status=ReleaseStatus(phase=Phase.SUCCEEDED, message="Released.", outcome_reason="Promoted"),
+        told=[],
+        routes=routes,
+    )
+
+
+def rolled_back(*, lingering: float = 0.0) -> Performance:
+    """Fails from 10 s on, weight 0 at 12 s; `lingering` seconds longer the canary goes on answering."""
+    records = [*serve(0, 10, 0), *serve(10, 12 + lingering, 20, status=500), *serve(12 + lingering, 20, 0)]
+    return dataclasses.replace(
+        healthy(),
+        scene=BAD,
+        ended_at=16.0,
+        records=records,
+        weights=[(0.0, 0), (10.0, 20), (12.0, 0)],
+        status=ReleaseStatus(phase=Phase.ROLLED_BACK, message="Too many errors.", outcome_reason="ErrorRateTooHigh"),
+        routes=[Version(10.0, split(20)), Version(12.0, virtual_service(MODEL))],
+    )
+
+
+def judged(performance: Performance, writes: int | None = 20) -> Result:
+    return summarise(performance, ORIGINAL, writes)
+
+
+def test_a_good_release_has_no_complaint_and_the_row_that_was_agreed() -> None:
+    result = judged(healthy())
+
+    assert complaints(result, STEPS) == []
+    assert report([result], [0.0], 12.34, {"istio": "1"}) == {
+        "releases": [
+            {
+                "name": "healthy",
+                "outcome": "Succeeded",
+                "seconds": 32.0,
+                "weights": [[0.0, 0.0], [10.0, 20.0], [20.0, 100.0], [30.0, 100.0]],
+                "requests": 360,
+                "client_errors_stable": 0,
+                "client_errors_canary": 0,
+                "served_by_canary_after_rollback": 0,
+                "breach_to_zero_seconds": None,
+                "reason": "Promoted: Released.",
+            }
+        ],
+        "setup_seconds": 12.3,
+        "versions": {"istio": "1"},
+    }
+
+
+def test_a_rollback_is_measured_from_the_first_failed_answer() -> None:
+    result = judged(rolled_back())
+    row = result.row(0.0)
+
+    assert complaints(result) == []
+    assert row["breach_to_zero_seconds"] == pytest.approx(1.5, abs=0.11)
+    keys = ("client_errors_canary", "client_errors_stable", "served_by_canary_after_rollback")
+    assert [row[key] for key in keys] == [4, 0, 0]
+
+
+def changed(performance: Performance, **fields: Any) -> Performance:
+    return dataclasses.replace(performance, **fields)
+
+
+def with_another_timeout() -> dict[str, Any]:
+    route = split(20)
+    route["spec"]["http"][1]["timeout"] = "9s"
+    return route
+
+
+def test_every_broken_promise_is_a_sentence() -> None:
+    good = healthy()
+    failed = [dataclasses.replace(record, status=503) for record in good.records[-5:]]
+    wrong_share = [*serve(0, 10, 0), *serve(10, 20, 90), *serve(20, 36, 100)]
+    cases = [
+        (changed(good, status=ReleaseStatus(phase=Phase.ROLLED_BACK)), "ended RolledBack instead of Succeeded"),
+        (changed(good, records=[*good.records[:-5], *failed]), "the canary's clients saw 5 errors"),
+        (changed(good, records=wrong_share), "at 20 % clients got 9"),
+        (changed(good, weights=[(0.0, 0), (20.0, 100), (30.0, 0)]), "instead of [20, 100]"),
+        (changed(good, routes=[Version(10.0, with_another_timeout())]), "outside the managed split"),
+        (changed(good, routes=[Version(10.0, split(20))]), "not what it was before"),
+        (rolled_back(lingering=3), "answered 4 requests after the rollback"),
+        (changed(rolled_back(), scene=dataclasses.replace(BAD, gets_traffic=False)), "should have got none"),
+    ]
+    for performance, sentence in cases:
+        said = complaints(judged(performance), STEPS)
+        assert any(sentence in complaint for complaint in said), (sentence, said)
+    assert any("25 times" in complaint for complaint in complaints(judged(good, writes=25), STEPS))
+
+
+def test_the_picture_and_the_tables_hold_every_release(tmp_path: Path) -> None:
+    seen = [healthy(), rolled_back()]
+    results = [judged(performance) for performance in seen]
+    console = Console(width=160, record=True, file=(tmp_path / "out").open("w"))
+
+    plot.draw(seen, tmp_path / "release.png", "caption")
+    console.print(table(results))
+    console.print(shares_table(results[0]))
+
+    assert (tmp_path / "release.png").read_bytes().startswith(b"\x89PNG")
+    text = console.export_text()
+    assert "Succeeded" in text
+    assert "RolledBack" in text
+    assert "20.00 %" in text
+    assert details(results, Account(1, 2.0, 3.0))["releases"]["healthy"]["api_writes"] == 20
+    console.file.close()
+
+
+def test_screen_shows_phase_evidence_and_estimate(tmp_path: Path) -> None:
+    metric = MetricStatus(name="errorRate", rollback_evidence=0.25, promotion_evidence=0.5)
+    status = ReleaseStatus(phase=Phase.PROGRESSING, step=2, steps=5, weight=5, message="Going on.")
+    status = status.model_copy(
+        update={"analysis": status.analysis.model_copy(update={"metrics": [metric], "next_step_estimate": "40s"})}
+    )
+    stable, canary = judged(healthy()).stable, judged(healthy()).canary
+    view = ScreenView(HEALTHY, status, 12.0, 50.0, 5.0, stable, canary, [0, 1, 50, 100])
+    console = Console(width=160, record=True, file=(tmp_path / "out").open("w"))
+
+    console.print(panel(view))
+    shown = console.export_text()
+    console.file.close()
+
+    for text in (line(view), shown):
+        for word in ("Progressing", "step 2/5", "5 %", "25%", "50%", "40s"):
+            assert word in text
+    assert "Going on." in shown
+
+
+def test_sparkline_shows_the_smallest_share() -> None:
+    assert sparkline([0, 1, 50, 100]) == " ▁▄█"
