@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -61,10 +63,14 @@ def test_the_inference_source_asks_by_service_and_namespace() -> None:
 
 
 def test_nothing_in_a_name_is_taken_as_a_pattern_or_ends_the_string() -> None:
-    nasty = Watched("vision", 'a"} or up{x=~".*', "b.*\\", "Istio", ())
+    nasty = Watched("vision", 'a"} or up{x=~".*', "b.*\\\n", "Istio", ())
     selector = question(one=nasty).selector
-    assert '"}' not in selector.removesuffix('"}').replace('\\"}', "")
-    assert "b\\\\.\\\\*\\\\\\\\" in selector
+    assert re.fullmatch(r'\{(\w+=~?"(\\.|[^"\\\n])*",?)+\}', selector), "matchers with whole strings, and no more"
+    pattern = re.compile(json.loads(selector.partition("destination_service=~")[2].removesuffix("}")))
+    domain = "vision.svc.cluster.local"
+    assert pattern.fullmatch(f"{nasty.stable_service}.{domain}")
+    assert pattern.fullmatch(f"{nasty.canary_service}.{domain}")
+    assert not pattern.fullmatch(f"bxx\\\n.{domain}")
 
 
 def test_many_releases_are_few_questions_in_a_stable_order() -> None:

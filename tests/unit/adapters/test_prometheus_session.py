@@ -212,7 +212,7 @@ async def test_a_body_that_trickles_ends_in_time(stub: Stub) -> None:
 
     stub.answer = trickle
     started = asyncio.get_running_loop().time()
-    with pytest.raises(MetricsUnavailable, match=r"took longer than|in time"):
+    with pytest.raises(MetricsUnavailable, match="took longer than"):
         await ask(stub.url)
     assert asyncio.get_running_loop().time() - started < 3
 
