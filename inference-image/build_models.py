@@ -74,7 +74,7 @@ def build(cache: Path) -> Path:
     with _exclusive(cache / "models" / ".lock"):
         if target.is_dir():
             return target
-        python = _training_environment(cache)
+        python = training_environment(cache)
         work = Path(tempfile.mkdtemp(prefix=".making-", dir=cache / "models"))
         log = cache / "models" / f"{target.name}.log"
         try:
@@ -89,7 +89,7 @@ def build(cache: Path) -> Path:
     return target
 
 
-def _training_environment(cache: Path) -> Path:
+def training_environment(cache: Path) -> Path:
     """The Python of a virtual environment with exactly the locked requirements."""
     version = f"py{sys.version_info.major}.{sys.version_info.minor}"
     digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from yolo_serving.errors import BadImage, TooLarge
-from yolo_serving.pictures import Letterbox, decode, letterbox
+from yolo_serving.pictures import Letterbox, decode, fill_input, letterbox
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -115,7 +115,7 @@ def test_damaged_pictures_raise_nothing_but_refusals() -> None:
 def test_letterbox_of_a_wide_picture() -> None:
     pixels, fitted = letterbox(Image.new("RGB", (100, 50), (255, 0, 0)), 64)
     # r = 0.64: 64 x 32, padded by 16 above and below.
-    assert fitted == Letterbox(0.64, 0, 16, 100, 50)
+    assert fitted == Letterbox(0.64, 0.64, 0, 16, 100, 50)
     assert pixels.shape == (64, 64, 3)
     assert pixels[15].tolist() == [[114, 114, 114]] * 64
     assert pixels[16].tolist() == [[255, 0, 0]] * 64
@@ -133,7 +133,7 @@ def test_letterbox_leaves_a_fitting_picture_alone() -> None:
     noise = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     pixels, fitted = letterbox(Image.fromarray(noise), 64)
     assert np.array_equal(noise, pixels)
-    assert fitted == Letterbox(1.0, 0, 0, 64, 64)
+    assert fitted == Letterbox(1.0, 1.0, 0, 0, 64, 64)
 
 
 def test_scaling_samples_four_neighbours_without_smoothing() -> None:
@@ -144,6 +144,18 @@ def test_scaling_samples_four_neighbours_without_smoothing() -> None:
     assert pixels[0, :, 0].tolist() == [50, 20]
 
 
+def test_input_is_planes_of_shares() -> None:
+    image = Image.new("RGB", (4, 4), (255, 51, 0))
+    pixels, _ = letterbox(image, 4)
+    tensor = np.empty((3, 4, 4), np.float32)
+    fill_input(pixels, tensor)
+    assert [sorted(set(plane.reshape(-1).tolist())) for plane in tensor] == [
+        [pytest.approx(1.0)],
+        [pytest.approx(0.2)],
+        [0.0],
+    ]
+
+
 def test_extreme_shapes_keep_at_least_one_pixel() -> None:
     pixels, fitted = letterbox(Image.new("RGB", (10_000, 1), (9, 9, 9)), 32)
     assert pixels.shape == (32, 32, 3)
@@ -152,6 +164,12 @@ def test_extreme_shapes_keep_at_least_one_pixel() -> None:
 
 
 def test_boxes_return_to_the_original_and_stay_inside() -> None:
-    fitted = Letterbox(0.5, 0, 10, 100, 40)
-    boxes = np.array([[10, 20, 30, 25], [-5, 0, 90, 90]], np.float32)
-    assert fitted.to_original(boxes).tolist() == [[20, 20, 60, 30], [0, 0, 100, 40]]
+    fitted = Letterbox(0.5, 0.25, 0, 10, 100, 40)
+    boxes = np.array([[10, 12, 30, 15], [-5, 0, 90, 90]], np.float32)
+    assert fitted.to_original(boxes).tolist() == [[20, 8, 60, 20], [0, 0, 100, 40]]
+
+
+def test_whole_sizes_make_the_two_scales_differ() -> None:
+    # r = 160 / 161: 120 rows become round(119.25) = 119.
+    _, fitted = letterbox(Image.new("RGB", (161, 120)), 160)
+    assert (fitted.scale_x, fitted.scale_y) == (160 / 161, 119 / 120)

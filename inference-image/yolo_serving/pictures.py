@@ -43,11 +43,12 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 class Letterbox:
     """How a picture was fitted into the model's input.
 
-    `scale`: input pixels per original pixel; `left`, `top`: padding in input pixels; `width`, `height`: of the
-    original picture after EXIF rotation, in pixels.
+    `scale_x`, `scale_y`: input pixels per original pixel, a little different because sizes are whole; `left`, `top`:
+    padding in input pixels; `width`, `height`: of the original picture after EXIF rotation, in pixels.
     """
 
-    scale: float
+    scale_x: float
+    scale_y: float
     left: int
     top: int
     width: int
@@ -55,7 +56,8 @@ class Letterbox:
 
     def to_original(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Boxes (n, 4) x1, y1, x2, y2 from input pixels to original pixels, cut at the picture's edges."""
-        moved = (boxes - np.array([self.left, self.top, self.left, self.top], np.float32)) / np.float32(self.scale)
+        scales = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y], np.float32)
+        moved = (boxes - np.array([self.left, self.top, self.left, self.top], np.float32)) / scales
         limits = np.array([self.width, self.height, self.width, self.height], np.float32)
         clipped: NDArray[np.float32] = np.clip(moved, np.float32(0), limits)
         return clipped
@@ -114,10 +116,15 @@ def letterbox(image: Image.Image, side: int) -> tuple[NDArray[np.uint8], Letterb
         image = image.transform((new_width, new_height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     left = round((side - new_width) / 2 - 0.1)
     top = round((side - new_height) / 2 - 0.1)
-    fitted = Letterbox(scale, left, top, width, height)
+    fitted = Letterbox(new_width / width, new_height / height, left, top, width, height)
     pixels = np.asarray(image)
     if (new_width, new_height) == (side, side):
         return pixels, fitted
     canvas = np.full((side, side, 3), _PAD_VALUE, np.uint8)
     canvas[top : top + new_height, left : left + new_width] = pixels
     return canvas, fitted
+
+
+def fill_input(pixels: NDArray[np.uint8], row: NDArray[np.float32]) -> None:
+    """Writes (side, side, 3) pixels as (3, side, side) in 0..1 into a row of a batch."""
+    np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=row)

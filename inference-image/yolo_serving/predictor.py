@@ -19,7 +19,7 @@ from yolo_serving.batching import Batcher, BatchingPolicy
 from yolo_serving.detections import Detections, Thresholds, detect
 from yolo_serving.metrics import Metrics, Stages
 from yolo_serving.model import Model
-from yolo_serving.pictures import Letterbox, decode, letterbox
+from yolo_serving.pictures import Letterbox, decode, fill_input, letterbox
 
 Result = TypeVar("Result")
 
@@ -55,7 +55,7 @@ class _PictureJob:
     postprocess_seconds: float = 0.0
 
     def fill(self, row: NDArray[np.float32]) -> None:
-        np.multiply(self.pixels.transpose(2, 0, 1), np.float32(1 / 255), out=row)
+        fill_input(self.pixels, row)
 
     def finish(self, head: NDArray[np.float32]) -> None:
         started = time.monotonic()

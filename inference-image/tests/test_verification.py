@@ -1,0 +1,93 @@
+"""The pairing of detections, and the real comparison where the training environment and the models are."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import build_models
+from yolo_serving.detections import Detections
+from yolo_serving.shapes import Split, picture, write_pictures
+
+
+@pytest.fixture
+def verification(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    """The module without ultralytics, which only the training environment has; the pairing does not need it."""
+    stand_in = types.ModuleType("yolo_training.ultralytics_session")
+    stand_in.YOLO = object  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "yolo_training.ultralytics_session", stand_in)
+    monkeypatch.delitem(sys.modules, "yolo_training.verification", raising=False)
+    yield importlib.import_module("yolo_training.verification")
+    sys.modules.pop("yolo_training.verification", None)
+
+
+def found(*rows: tuple[float, float, int]) -> Detections:
+    """Squares of side 10 at x, with score and class."""
+    boxes = np.array([[x, 0, x + 10, 10] for x, _, _ in rows], np.float32).reshape(-1, 4)
+    return Detections(
+        boxes, np.array([score for _, score, _ in rows], np.float32), np.array([c for _, _, c in rows], np.int64)
+    )
+
+
+@pytest.mark.parametrize(
+    ("trained", "exported", "agreeing", "missing"),
+    [
+        ([(0, 0.9, 0), (50, 0.8, 1)], [(50, 0.8, 1), (0, 0.9, 0)], 2, 0),
+        ([], [], 0, 0),
+        ([(0, 0.9, 0)], [], 0, 1),
+        ([], [(0, 0.9, 0)], 0, 1),
+        ([(0, 0.9, 0)], [(0, 0.9, 1)], 0, 2),
+        ([(0, 0.9, 0)], [(0, 0.86, 0)], 0, 2),
+        ([(0, 0.9, 0)], [(1, 0.9, 0)], 0, 2),
+        ([(0, 0.9, 0), (0, 0.9, 0)], [(0, 0.9, 0)], 1, 1),
+        # Just above the threshold of 0.25: whether it is reported is a matter of rounding.
+        ([(0, 0.27, 0)], [], 0, 0),
+    ],
+)
+def test_pairing(
+    verification: types.ModuleType,
+    trained: list[tuple[float, float, int]],
+    exported: list[tuple[float, float, int]],
+    agreeing: int,
+    missing: int,
+) -> None:
+    result = verification.compare("p", found(*trained), found(*exported), 0.25, verification.Tolerance())
+    assert (result.agreeing, result.missing, result.agrees) == (agreeing, missing, missing == 0)
+
+
+@pytest.mark.timeout(4000)
+def test_exported_models_find_what_the_trained_ones_find(tmp_path: Path) -> None:
+    cache = build_models.cache_folder()
+    models = build_models.build(cache)
+    python = build_models.training_environment(cache)
+    own_size, other_sizes = tmp_path / "own", tmp_path / "other"
+    write_pictures(own_size, 6)
+    other_sizes.mkdir()
+    for index, size in enumerate([(320, 240), (100, 160), (223, 167), (640, 480)]):
+        picture(Split.HELD_OUT, 700 + index).image.resize(size).save(other_sizes / f"{index}.png")
+
+    def verified(weights: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        files = (str(models / weights / "model.pt"), str(models / "v1.1.0" / "model.onnx"))
+        return subprocess.run(
+            [str(python), "-m", "yolo_training", "verify", *files, *arguments],
+            cwd=build_models.HERE, env={**os.environ, "YOLO_VERBOSE": "false"}, capture_output=True, text=True,
+            timeout=300, check=False,
+        )  # fmt: skip
+
+    same = verified("v1.1.0", str(own_size))
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert "6 of 6 pictures agree" in same.stdout
+    resampled = verified("v1.1.0", str(other_sizes), "--least-iou", "0.85", "--score-difference", "0.05")
+    assert resampled.returncode == 0, resampled.stdout + resampled.stderr
+    assert "4 of 4 pictures agree" in resampled.stdout
+    # The other version's weights are no match for this file.
+    different = verified("v1.0.0", str(own_size))
+    assert different.returncode == 1, different.stdout + different.stderr
