@@ -1,4 +1,4 @@
-"""The whole controller over fake ports, with pods that start, traffic that follows weights and time that is injected."""
+"""The whole controller over fake ports: pods that start, traffic that follows weights, time that is injected."""
 
 from simulation.world import Canary, World
 

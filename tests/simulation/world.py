@@ -57,7 +57,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.cluster = FakeCluster(now=self._timestamp)
-        self.random = random.Random(self.seed)
+        self.random = random.Random(self.seed)  # noqa: S311 - repeatable traffic
         self.woken: set[Key] = set()
         self.weights: list[tuple[float, int]] = []
         self.errors: list[ReleaseError] = []

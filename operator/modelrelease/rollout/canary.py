@@ -91,7 +91,7 @@ def canary_deployment(  # noqa: PLR0913 - what a canary is made from
     """
     body = cast(dict[str, Any], stable)
     template = cast(
-        dict[str, Any], spec.workload.template and _complete(spec.workload.template, body["spec"]["template"])
+        dict[str, Any], spec.workload.template and completed(spec.workload.template, body["spec"]["template"])
     )
     template = cast(dict[str, Any], with_release(template or body["spec"]["template"], spec, spec.image))
     keys = selected_keys(stable, service)
@@ -134,11 +134,11 @@ def canary_deployment(  # noqa: PLR0913 - what a canary is made from
     }
 
 
-def _complete(wanted: Manifest, present: dict[str, Any]) -> Manifest:
-    """A template of creation mode with the labels that the Deployment selects by."""
+def completed(wanted: Manifest, present: Manifest) -> Manifest:
+    """A template of creation mode with the labels of the pods there are, by which the Deployment selects."""
     changed = cast(dict[str, Any], copy.deepcopy(wanted))
     labels = changed.setdefault("metadata", {}).setdefault("labels", {})
-    for key, value in (present.get("metadata", {}).get("labels") or {}).items():
+    for key, value in (cast(dict[str, Any], present).get("metadata", {}).get("labels") or {}).items():
         labels.setdefault(key, value)
     return changed
 

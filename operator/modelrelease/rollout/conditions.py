@@ -12,6 +12,7 @@ from modelrelease.api.status import (
     Phase,
     ReleaseStatus,
 )
+from modelrelease.rollout.revision import revision_of
 from modelrelease.rollout.seen import MetricsHealth, Seen
 
 
@@ -48,13 +49,13 @@ _Fact = tuple[ConditionStatus, str, str]
 
 def _facts(status: ReleaseStatus, seen: Seen, stall: Stall | None) -> dict[ConditionType, _Fact]:
     return {
-        ConditionType.READY: _ready(status, stall),
-        ConditionType.RECONCILING: _reconciling(status),
+        ConditionType.READY: _ready(status, seen, stall),
+        ConditionType.RECONCILING: _reconciling(status, seen, stall),
         ConditionType.STALLED: _stalled(stall),
         ConditionType.CANARY_AVAILABLE: _canary_available(status, seen),
         ConditionType.ANALYSIS_HEALTHY: _analysis_healthy(status, seen),
         ConditionType.PAUSED: _paused(status, seen),
-        ConditionType.SUCCEEDED: _succeeded(status),
+        ConditionType.SUCCEEDED: _succeeded(status, seen),
         ConditionType.ROLLED_BACK: _rolled_back(status),
     }
 
@@ -63,9 +64,17 @@ def _truth(value: bool) -> ConditionStatus:
     return ConditionStatus.TRUE if value else ConditionStatus.FALSE
 
 
-def _ready(status: ReleaseStatus, stall: Stall | None) -> _Fact:
+def _is_pending(status: ReleaseStatus, seen: Seen) -> bool:
+    """Something else is asked for than what the last release was about: what it came to says nothing about that."""
+    answered = status.released_revision if status.phase in (Phase.STABLE, Phase.SUCCEEDED) else status.revision
+    return status.phase.is_at_rest and answered != revision_of(seen.spec, status.retries)
+
+
+def _ready(status: ReleaseStatus, seen: Seen, stall: Stall | None) -> _Fact:
     if stall is not None:
         return ConditionStatus.FALSE, stall.reason, stall.message
+    if _is_pending(status, seen):
+        return ConditionStatus.FALSE, "ReleasePending", status.message
     match status.phase:
         case Phase.STABLE | Phase.SUCCEEDED:
             return ConditionStatus.TRUE, str(status.phase), status.message
@@ -75,8 +84,11 @@ def _ready(status: ReleaseStatus, stall: Stall | None) -> _Fact:
             return ConditionStatus.FALSE, "ReleaseInProgress", status.message
 
 
-def _reconciling(status: ReleaseStatus) -> _Fact:
-    active = not status.phase.is_at_rest or status.phase is Phase.INITIALIZING
+def _reconciling(status: ReleaseStatus, seen: Seen, stall: Stall | None) -> _Fact:
+    """Never together with Stalled: kstatus would take a release that needs a person for one that is on its way."""
+    if stall is not None:
+        return ConditionStatus.FALSE, stall.reason, stall.message
+    active = not status.phase.is_at_rest or status.phase is Phase.INITIALIZING or _is_pending(status, seen)
     return _truth(active), str(status.phase), status.message if active else "No release is under way."
 
 
@@ -120,7 +132,12 @@ def _paused(status: ReleaseStatus, seen: Seen) -> _Fact:
     return ConditionStatus.FALSE, "NotPaused", "Forward moves are allowed."
 
 
-def _succeeded(status: ReleaseStatus) -> _Fact:
+def _succeeded(status: ReleaseStatus, seen: Seen) -> _Fact:
+    if _is_pending(status, seen):
+        return ConditionStatus.UNKNOWN, "ReleasePending", status.message
+    owner = seen.stable.gitops_owner if seen.stable is not None else ""
+    if owner and not status.phase.is_at_rest:
+        return ConditionStatus.UNKNOWN, "ImageOwnedByGitOps", gitops_sentence(owner, seen.spec.workload.deployment)
     match status.phase:
         case Phase.SUCCEEDED:
             return ConditionStatus.TRUE, "Succeeded", status.message
@@ -130,6 +147,14 @@ def _succeeded(status: ReleaseStatus) -> _Fact:
             return ConditionStatus.FALSE, status.outcome_reason or str(status.phase), status.message
         case _:
             return ConditionStatus.UNKNOWN, "ReleaseInProgress", status.message
+
+
+def gitops_sentence(owner: str, deployment: str) -> str:
+    """Why a promotion would not last, and the remedy."""
+    return (
+        f"{owner} owns the image of {deployment} and would take a promotion back; leave the image out of its manifest "
+        "or let it ignore that field."
+    )
 
 
 def _rolled_back(status: ReleaseStatus) -> _Fact:

@@ -8,6 +8,7 @@ from modelrelease.rollout.decision import Decision
 from modelrelease.rollout.guard import (
     abort,
     another_release,
+    began_late,
     canary_lost,
     capacity_follows,
     come_back,
@@ -50,8 +51,9 @@ RULES: tuple[Rule, ...] = (
     route_gone,
     # The route and the capacity agree with status before status goes on.
     weight_set_to_zero,
+    capacity_follows,  # before foreign_weight: a weight that was lowered without a status write is no foreign one
     foreign_weight,
-    capacity_follows,
+    began_late,
     come_back,
     # Forward.
     preparing,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelrelease.api.status import Outcome, Phase
+from modelrelease.api.annotations import Action
+from modelrelease.api.spec import Strategy
+from modelrelease.api.status import Outcome, Phase, ReleaseStatus
 from modelrelease.judge import Assessment, enter_step
 from modelrelease.rollout.analysis import evidence_sentence, grid_after, judge_settings
 from modelrelease.rollout.capacity import replicas_needed, step_for_capacity
@@ -13,13 +15,16 @@ from modelrelease.rollout.decision import Announcement, Decision, ScaleCanary, S
 from modelrelease.rollout.outcome import conclude, image_tag
 from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.revision import revision_of
-from modelrelease.rollout.seen import MetricsHealth, Seen
+from modelrelease.rollout.running import has_env
+from modelrelease.rollout.seen import DeploymentSeen, MetricsHealth, Seen
 from modelrelease.rollout.steering import FIGHT_REASON, abort_request, remembered
 
 ACTIVE = (Phase.PREPARING, Phase.PROGRESSING, Phase.PAUSED, Phase.BAKING, Phase.PROMOTING)
 SHIFTING = (Phase.PROGRESSING, Phase.PAUSED, Phase.BAKING)
 LOSSES_ALLOWED = 1
 FIGHTS_ALLOWED = 3
+LATE_SECONDS = 10.0
+"""A weight that is written later than this after its step was decided on makes the step begin anew."""
 SETTLE_SECONDS = 1.0
 """Proxies learn of a weight later than the API server: istiod debounces for 100 ms and pushes in milliseconds
 (measured); a second is not counted."""
@@ -73,6 +78,8 @@ _BLAME = {
     "latency": ("LatencyTooHigh", "a higher P99 latency than stable"),
     "errors-ceiling": ("ErrorRateAboveCeiling", "an error rate above its ceiling"),
     "latency-ceiling": ("LatencyAboveCeiling", "a P99 latency above its ceiling"),
+    "errors-bake": ("ErrorRateTooHigh", "more errors at 100 % than stable had"),
+    "latency-bake": ("LatencyTooHigh", "a higher P99 latency at 100 % than stable had"),
 }
 
 
@@ -99,7 +106,11 @@ def another_release(seen: Seen, now: float) -> Decision | None:
     canary, status = seen.canary, seen.status
     if canary is None or status.phase not in SHIFTING:
         return None
-    edited = canary.revision != status.revision or canary.image != status.canary.image
+    edited = (
+        canary.revision != status.revision
+        or canary.image != status.canary.image
+        or not has_env(canary, seen.spec.env)  # the specification is the release's: an edit of it was seen before
+    )
     moved = len(canary.digests) > 1 or bool(
         canary.digest and status.canary.digest and canary.digest != status.canary.digest
     )
@@ -181,7 +192,6 @@ def weight_set_to_zero(seen: Seen, now: float) -> Decision | None:
     if status.confirmed_weight == 0:
         # This release is itself on the way up from 0 and has not got there yet.
         return None
-    fights = status.fights + 1
     sentence = "Somebody else set the canary's weight to 0; the release goes on from its first step."
     changes: dict[str, Any] = {
         "phase": Phase.PROGRESSING,
@@ -189,16 +199,21 @@ def weight_set_to_zero(seen: Seen, now: float) -> Decision | None:
         "weight": 0,
         "confirmed_weight": 0,
         "step_started_at": now,
-        "fights": fights,
-        **_pause_after_fights(fights),
+        "approved_step": 0,
+        **_fought(status),
     }
     return conclude(
         seen, now, sentence, changes=changes, announcements=(Announcement("WeightChanged", sentence, warning=True),)
     )
 
 
-def _pause_after_fights(fights: int) -> dict[str, Any]:
-    return {"paused": True, "paused_reason": FIGHT_REASON} if fights >= FIGHTS_ALLOWED else {}
+def _fought(status: ReleaseStatus) -> dict[str, Any]:
+    """One more fight; after too many the release pauses, and an earlier wish to resume does not count for that."""
+    fights = status.fights + 1
+    if fights < FIGHTS_ALLOWED:
+        return {"fights": fights}
+    kept = [handled for handled in status.last_handled if handled.name != Action.RESUME.annotation]
+    return {"fights": fights, "paused": True, "paused_reason": FIGHT_REASON, "last_handled": kept}
 
 
 def foreign_weight(seen: Seen, now: float) -> Decision | None:
@@ -225,10 +240,21 @@ def foreign_weight(seen: Seen, now: float) -> Decision | None:
         seen,
         now,
         sentence,
-        changes={"fights": fights, **_pause_after_fights(fights)},
+        changes=_fought(status),
         effect=SetWeight(status.weight),
         announcements=(Announcement("WeightChanged", sentence, warning=True),),
     )
+
+
+def began_late(seen: Seen, now: float) -> Decision | None:
+    """The step's weight could be written only long after the decision: the step begins with its weight, not before."""
+    status, route = seen.status, seen.route
+    if status.phase not in SHIFTING or route is None or status.weight in (0, status.confirmed_weight):
+        return None
+    late = now - (status.step_started_at or now) > LATE_SECONDS
+    if not late or route.weight_percent != status.weight or status.snapshot is None:
+        return None
+    return conclude(seen, now, status.message, changes=step_changes(seen, now, status.step))
 
 
 def capacity_follows(seen: Seen, now: float) -> Decision | None:
@@ -289,12 +315,16 @@ def come_back(seen: Seen, now: float) -> Decision | None:
         return None
     if status.paused or seen.spec.paused:
         return conclude(seen, now, "Paused at weight 0.")
-    if canary.available == 0:
+    if canary.available == 0 or status.snapshot is None:
         return conclude(seen, now, status.message)
+    step = _step_to_come_back_to(seen, canary, status.snapshot.strategy, now)
+    if step is None:
+        sentence = f"{canary.available} of {canary.replicas} canary pods are available again; waiting for the others."
+        return conclude(seen, now, sentence)
     if seen.analysis is None or seen.analysis.health is not MetricsHealth.FRESH:
         sentence = "The canary is available again; waiting for fresh metrics before it gets traffic."
         return conclude(seen, now, sentence)
-    changes = step_changes(seen, now, status.step)
+    changes = step_changes(seen, now, step)
     sentence = f"The canary is available again and gets {changes['weight']} % of the traffic."
     return conclude(
         seen,
@@ -304,6 +334,17 @@ def come_back(seen: Seen, now: float) -> Decision | None:
         effect=SetWeight(changes["weight"]),
         announcements=(Announcement("CanaryBack", sentence),),
     )
+
+
+def _step_to_come_back_to(seen: Seen, canary: DeploymentSeen, strategy: Strategy, now: float) -> int | None:
+    """The step that was left; a lower one where its pods do not all come back in time; None: wait for them."""
+    status = seen.status
+    stable = seen.stable.replicas if seen.stable is not None else 1
+    if canary.available >= replicas_needed(strategy, stable, strategy.steps[status.step - 1].weight):
+        return status.step
+    if now - (status.step_started_at or now) <= strategy.progress_deadline:
+        return None
+    return max(1, step_for_capacity(strategy, stable, canary.available, status.step))
 
 
 def settings_edited(seen: Seen, now: float) -> Decision | None:

@@ -111,6 +111,17 @@ def history_with(status: ReleaseStatus, outcome: Outcome, message: str, now: flo
     return [entry, *status.history][:HISTORY_LENGTH]
 
 
+def end_sentence(outcome: Outcome, tag: str, duration: str, detail: str) -> str:
+    """How a release that did not succeed ended; what a person finds in the message afterwards."""
+    match outcome:
+        case Outcome.SUPERSEDED:
+            return f"The release of {tag} gave way to a newer one."
+        case Outcome.FAILED:
+            return f"The release of {tag} failed after {duration}. {detail}"
+        case _:
+            return f"The release of {tag} was rolled back after {duration}. {detail}"
+
+
 def ended(phase: Phase) -> dict[str, Any]:
     """Status changes that every end of a release makes."""
     return {

@@ -7,7 +7,7 @@ from modelrelease.api.status import HeldAutoscaler, Outcome, Phase
 from modelrelease.errors import Terminal
 from modelrelease.rollout.canary import canary_deployment
 from modelrelease.rollout.capacity import replicas_needed
-from modelrelease.rollout.conditions import Stall
+from modelrelease.rollout.conditions import Stall, gitops_sentence
 from modelrelease.rollout.decision import (
     Announcement,
     CreateCanaryRule,
@@ -58,8 +58,12 @@ def _strategy(seen: Seen) -> Strategy:
 
 def first_step(seen: Seen) -> int:
     """The step that a release begins with: the first, or the last where a person promoted it in full."""
-    steps = len(_strategy(seen).steps)
-    return steps if seen.status.approved_step > steps else 1
+    return len(_strategy(seen).steps) if is_promoted_in_full(seen) else 1
+
+
+def is_promoted_in_full(seen: Seen) -> bool:
+    """Whether a person waived every comparison."""
+    return seen.status.approved_step > len(_strategy(seen).steps)
 
 
 def _conflict(seen: Seen, now: float) -> Decision | None:
@@ -179,7 +183,7 @@ def _canary_available(seen: Seen, now: float) -> Decision | None:
 
 
 def _stable_available(seen: Seen, now: float) -> Decision | None:
-    if (seen.stable is not None and seen.stable.available > 0) or first_step(seen) > 1:
+    if (seen.stable is not None and seen.stable.available > 0) or is_promoted_in_full(seen):
         return None
     sentence = (
         "Stable has no available pod, so there is nothing to compare with. Mend stable, or annotate with "
@@ -191,9 +195,11 @@ def _stable_available(seen: Seen, now: float) -> Decision | None:
 def _metrics(seen: Seen, now: float) -> Decision | None:
     """No traffic before the metrics can be read: a judge without eyes must not begin."""
     analysis = seen.analysis
-    if (analysis is not None and analysis.state is not None) or first_step(seen) > 1:
+    ready = analysis is not None and analysis.state is not None and analysis.health is MetricsHealth.FRESH
+    if ready or is_promoted_in_full(seen):
         return None
-    detail = analysis.message if analysis is not None and analysis.health is MetricsHealth.UNAVAILABLE else ""
+    silent = (MetricsHealth.UNAVAILABLE, MetricsHealth.STALE)
+    detail = analysis.message if analysis is not None and analysis.health in silent else ""
     sentence = f"The canary is available; reading stable's metrics before any traffic moves. {detail}".strip()
     return conclude(seen, now, sentence, again_seconds=1.0)
 
@@ -236,8 +242,7 @@ def _first_step(seen: Seen, now: float) -> Decision:
         announcements.append(
             Announcement(
                 "ImageOwnedByGitOps",
-                f"{seen.stable.gitops_owner} owns the image of {seen.stable.name} and would take a promotion back; "
-                "leave the image out of its manifest or let it ignore that field.",
+                gitops_sentence(seen.stable.gitops_owner, seen.stable.name),
                 warning=True,
             )
         )

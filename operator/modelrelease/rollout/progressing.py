@@ -94,11 +94,31 @@ def _deadline_over(seen: Seen, now: float) -> bool:
     return now - (seen.status.step_started_at or now) > _strategy(seen).step_deadline
 
 
+def is_fresh(seen: Seen) -> bool:
+    """Whether there are metrics to decide on; without them nothing goes forward."""
+    return seen.analysis is not None and seen.analysis.health is MetricsHealth.FRESH
+
+
+def without_evidence(seen: Seen, now: float, sentence: str) -> Decision | None:
+    """What a step without evidence comes to; None where the strategy goes on without it after the deadline."""
+    if _deadline_over(seen, now) and _strategy(seen).on_step_deadline is OnStepDeadline.PROMOTE:
+        return None
+    return _hold(seen, now, sentence)
+
+
 def _wait(seen: Seen, now: float, waiting: str) -> Decision:
     status = seen.status
     step, steps = status.step, len(_strategy(seen).steps)
     figures = evidence_sentence(_assessment(seen))
     sentence = f"Step {step} of {steps}, {status.weight} %: {figures} {waiting}"
+    if _step(seen).approval and not is_approved(seen):
+        return conclude(seen, now, sentence)  # the deadline is for evidence; a person may take all the time
+    return _hold(seen, now, sentence)
+
+
+def _hold(seen: Seen, now: float, sentence: str) -> Decision:
+    """Wait, or do what the strategy says when the step's deadline is over."""
+    status = seen.status
     if not _deadline_over(seen, now) or seen.spec.paused or status.paused:
         return conclude(seen, now, sentence)
     if _strategy(seen).on_step_deadline is OnStepDeadline.ROLLBACK:

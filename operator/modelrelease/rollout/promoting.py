@@ -8,7 +8,7 @@ from modelrelease.api.durations import format_duration
 from modelrelease.api.status import Outcome, Phase
 from modelrelease.errors import Terminal
 from modelrelease.rollout.analysis import evidence_sentence
-from modelrelease.rollout.canary import with_release
+from modelrelease.rollout.canary import completed, with_release
 from modelrelease.rollout.conditions import Stall
 from modelrelease.rollout.decision import (
     Announcement,
@@ -19,8 +19,10 @@ from modelrelease.rollout.decision import (
     SetWeight,
 )
 from modelrelease.rollout.outcome import conclude, ended, history_with, image_tag
-from modelrelease.rollout.retreat import release_autoscaler, retreat
-from modelrelease.rollout.revision import template_digest
+from modelrelease.rollout.progressing import is_fresh, without_evidence
+from modelrelease.rollout.retreat import release_autoscaler, retreat, without_nulls
+from modelrelease.rollout.revision import revision_of, template_digest
+from modelrelease.rollout.running import has_env, template_mark
 from modelrelease.rollout.seen import DeploymentSeen, Manifest, Seen
 
 SETTLE_SECONDS = 5.0
@@ -45,6 +47,11 @@ def baking(seen: Seen, now: float) -> Decision | None:
         return conclude(seen, now, f"{sentence}left. {figures}", again_seconds=min(left, 10.0))
     if strategy.steps[-1].approval and status.approved_step <= status.step:
         return conclude(seen, now, "Waiting for approval; annotate with modelrelease.dev/promote=next.")
+    if status.approved_step <= status.steps and not is_fresh(seen):
+        detail = seen.analysis.message if seen.analysis is not None else "no metrics yet."
+        overdue = without_evidence(seen, now, f"The bake is over, but there is no evidence: {detail}")
+        if overdue is not None:
+            return overdue
     return _begin(seen, now)
 
 
@@ -79,11 +86,36 @@ def promoting(seen: Seen, now: float) -> Decision | None:
     """One step of the promotion."""
     if seen.status.phase is not Phase.PROMOTING:
         return None
-    for rule in (_canary_lost, _stable_template, _stable_ready, _traffic_back, _drain, _route, _canary):
+    for rule in (_superseded, _canary_lost, _stable_template, _stable_ready, _traffic_back, _drain, _route, _canary):
         decision = rule(seen, now)
         if decision is not None:
             return decision
     return release_autoscaler(seen, now) or _finish(seen, now)
+
+
+def _superseded(seen: Seen, now: float) -> Decision | None:
+    """What is asked for was edited before stable was touched: what was never analysed must not get there.
+
+    Later it is too late, and harmless: stable runs what was analysed, and the edit begins the next release.
+    """
+    stable, status = seen.stable, seen.status
+    if _is_as_released(seen) or status.weight == 0 or stable is None:
+        return None
+    if stable.image == status.promoted_image and _was_touched(stable, status.stable_template):
+        return None
+    sentence = (
+        f"The release of {image_tag(seen.status.canary.image)} gives way: the specification now asks for "
+        f"{image_tag(seen.spec.image)}."
+    )
+    return retreat(seen, now, "Superseded", sentence, Outcome.SUPERSEDED)
+
+
+def _is_as_released(seen: Seen) -> bool:
+    return revision_of(seen.spec, seen.status.retries) == seen.status.revision
+
+
+def _was_touched(stable: DeploymentSeen, before: Manifest | None) -> bool:
+    return without_nulls(_pod_template(stable)) != without_nulls(before)
 
 
 def _canary_lost(seen: Seen, now: float) -> Decision | None:
@@ -104,9 +136,10 @@ def _canary_lost(seen: Seen, now: float) -> Decision | None:
 
 def _wanted_template(seen: Seen) -> Manifest:
     """Stable's template with the released image, by digest where one is known, and environment."""
-    base = seen.spec.workload.template or seen.status.stable_template
-    if base is None:
+    before, wanted = seen.status.stable_template, seen.spec.workload.template
+    if before is None:
         raise Terminal("TemplateMissing", "The status lost stable's template; set stable's image by hand.")
+    base = before if wanted is None else completed(wanted, before)
     return with_release(base, seen.spec, seen.status.promoted_image)
 
 
@@ -117,7 +150,7 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
     if stable is None:
         sentence = "Stable's Deployment is gone; the canary keeps serving. Create the Deployment again to go on."
         return conclude(seen, now, sentence, stall=Stall("DeploymentMissing", sentence))
-    if stable.image == status.promoted_image and _has_env(seen, stable):
+    if stable.image == status.promoted_image and (not _is_as_released(seen) or _has_rest(seen, stable)):
         return None
     wanted = _wanted_template(seen)
     return conclude(
@@ -128,9 +161,10 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
     )
 
 
-def _has_env(seen: Seen, stable: DeploymentSeen) -> bool:
-    present = dict(stable.env)
-    return all(present.get(variable.name) == variable.value for variable in seen.spec.env)
+def _has_rest(seen: Seen, stable: DeploymentSeen) -> bool:
+    """Whether stable has what a release may change beside the image: environment, and template in creation mode."""
+    template = seen.spec.workload.template
+    return has_env(stable, seen.spec.env) and (template is None or template_mark(stable) == template_digest(template))
 
 
 def _stable_ready(seen: Seen, now: float) -> Decision | None:
@@ -138,7 +172,8 @@ def _stable_ready(seen: Seen, now: float) -> Decision | None:
     if status.weight == 0 or stable is None:
         return None
     settled = stable.pods_changed_at_seconds is None or now - stable.pods_changed_at_seconds >= SETTLE_SECONDS
-    if stable.is_rolled_out and settled:
+    covered = seen.canary is not None and seen.canary.available > 0
+    if stable.is_rolled_out and stable.available > 0 and (settled or not covered):
         return None
     trouble = f" {stable.trouble.reason}: {stable.trouble.message}" if stable.trouble else ""
     sentence = (
@@ -150,7 +185,7 @@ def _stable_ready(seen: Seen, now: float) -> Decision | None:
 
 def _traffic_back(seen: Seen, now: float) -> Decision | None:
     route, status = seen.route, seen.status
-    at_zero = route is None or (route.weight_percent == 0 and route.is_consistent)
+    at_zero = route is None or route.weight_percent == 0
     if at_zero and status.weight == 0:
         return None
     sentence = f"Stable runs {image_tag(status.canary.image)} and takes the traffic back; the canary drains."
@@ -167,7 +202,7 @@ def _traffic_back(seen: Seen, now: float) -> Decision | None:
 
 def _drain(seen: Seen, now: float) -> Decision | None:
     status = seen.status
-    if seen.route is None or not seen.route.has_canary or status.snapshot is None:
+    if seen.canary is None or status.snapshot is None:
         return None
     left = (status.phase_started_at or now) + status.snapshot.strategy.drain_delay - now
     return conclude(seen, now, status.message, again_seconds=min(left, 5.0)) if left > 0 else None

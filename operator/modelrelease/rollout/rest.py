@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from modelrelease.api.spec import ModelReleaseSpec
-from modelrelease.api.status import ArmStatus, Phase, Snapshot
+from modelrelease.api.status import (
+    AnalysisStatus,
+    ArmStatus,
+    ConditionStatus,
+    ConditionType,
+    Outcome,
+    Phase,
+    ReleaseStatus,
+    Snapshot,
+)
 from modelrelease.errors import Terminal
 from modelrelease.rollout.canary import container_name, created_stable, created_virtual_service
 from modelrelease.rollout.conditions import Stall
@@ -20,10 +29,10 @@ from modelrelease.rollout.decision import (
     RemoveFinalizer,
     RestoreRoute,
 )
-from modelrelease.rollout.labels import TEMPLATE
-from modelrelease.rollout.outcome import conclude, image_tag
+from modelrelease.rollout.outcome import conclude, end_sentence, image_tag
 from modelrelease.rollout.retreat import GONE
 from modelrelease.rollout.revision import revision_of, template_digest
+from modelrelease.rollout.running import has_env, template_mark
 from modelrelease.rollout.seen import DeploymentSeen, Seen
 
 REST_SECONDS = 300.0
@@ -46,14 +55,30 @@ def _leftovers(seen: Seen, now: float) -> Decision | None:
     if seen.canary is None:
         return None
     if seen.route is not None and seen.route.has_canary:
-        return conclude(seen, now, seen.status.message, effect=RestoreRoute())
+        changes = {"phase_started_at": now}
+        return conclude(seen, now, seen.status.message, changes=changes, effect=RestoreRoute(), effect_first=True)
+    if seen.route is None and seen.route_problem is not None and seen.route_problem[0] not in GONE:
+        # The route cannot be read: it may still send traffic to the canary, so the canary stays.
+        return _stalled(seen, now, *seen.route_problem)
+    left = (seen.status.phase_started_at or 0.0) + seen.spec.strategy.drain_delay - now
+    if left > 0:
+        return conclude(seen, now, seen.status.message, again_seconds=min(left, WAIT_SECONDS))
     return conclude(seen, now, seen.status.message, effect=DeleteCanary(seen.canary.uid))
 
 
-def _settled(seen: Seen, now: float) -> Decision:
-    """Nothing to begin: without a release the ModelRelease needs no finalizer, so that it can be deleted any time."""
+def _settled(seen: Seen, now: float, message: str = "") -> Decision:
+    """Nothing to begin: without a release the ModelRelease needs no finalizer, so that it can be deleted any time.
+
+    message: replaces one that was about something that kept the operator from going on.
+    """
     effect = RemoveFinalizer() if seen.has_finalizer else None
-    return conclude(seen, now, seen.status.message, effect=effect, again_seconds=None if effect else REST_SECONDS)
+    message = message if message and _was_stalled(seen) else seen.status.message
+    return conclude(seen, now, message, effect=effect, again_seconds=None if effect else REST_SECONDS)
+
+
+def _was_stalled(seen: Seen) -> bool:
+    stalled = seen.status.condition(ConditionType.STALLED)
+    return stalled is not None and stalled.status is ConditionStatus.TRUE
 
 
 def _deleted(seen: Seen, now: float) -> Decision | None:
@@ -133,15 +158,9 @@ def stable_runs(spec: ModelReleaseSpec, seen: Seen, stable: DeploymentSeen) -> b
     by_promotion = spec.image == status.released_image and stable.image == status.promoted_image
     if stable.image != spec.image and not by_promotion:
         return False
-    present = dict(stable.env)
-    if any(present.get(variable.name) != variable.value for variable in spec.env):
+    if not has_env(stable, spec.env):
         return False
-    return spec.workload.template is None or _template_mark(stable) == template_digest(spec.workload.template)
-
-
-def _template_mark(stable: DeploymentSeen) -> str:
-    metadata: Any = stable.manifest["metadata"]
-    return str((metadata.get("annotations") or {}).get(TEMPLATE, ""))
+    return spec.workload.template is None or template_mark(stable) == template_digest(spec.workload.template)
 
 
 def _as_wanted(seen: Seen, now: float) -> Decision | None:
@@ -149,11 +168,11 @@ def _as_wanted(seen: Seen, now: float) -> Decision | None:
     if stable is None or not stable_runs(seen.spec, seen, stable):
         return None
     revision = revision_of(seen.spec, status.retries)
-    if status.phase in (Phase.STABLE, Phase.SUCCEEDED) and status.released_revision == revision:
-        return _settled(seen, now)
     tag = image_tag(seen.spec.image)
-    first = status.phase is Phase.INITIALIZING and not status.history
     message = f"Stable runs {tag}; nothing to release."
+    if status.phase in (Phase.STABLE, Phase.SUCCEEDED) and status.released_revision == revision:
+        return _settled(seen, now, message)
+    first = status.phase is Phase.INITIALIZING and not status.history
     return conclude(
         seen,
         now,
@@ -176,7 +195,7 @@ def _stays_ended(seen: Seen, now: float) -> Decision | None:
     status, stable = seen.status, seen.stable
     revision = revision_of(seen.spec, status.retries)
     if status.phase in (Phase.ROLLED_BACK, Phase.FAILED) and status.revision == revision:
-        return _settled(seen, now)
+        return _settled(seen, now, _ended(status))
     if status.phase in (Phase.STABLE, Phase.SUCCEEDED) and status.released_revision == revision and stable is not None:
         sentence = (
             f"Stable was set to {stable.image} by somebody else, but {status.promoted_image} was released. Set "
@@ -184,6 +203,25 @@ def _stays_ended(seen: Seen, now: float) -> Decision | None:
         )
         return _stalled(seen, now, "StableDrifted", sentence, again=REST_SECONDS)
     return None
+
+
+def _ended(status: ReleaseStatus) -> str:
+    """How the last release ended, from the history."""
+    if not status.history:
+        return ""
+    last = status.history[0]
+    return end_sentence(last.outcome, image_tag(last.image), last.duration, last.message)
+
+
+def _retries(seen: Seen) -> int:
+    """A release that was condemned and is asked for again, by going back to its image, is another one: the verdict
+    stands for its revision for ever."""
+    retries = seen.status.retries
+    against = (Outcome.ROLLED_BACK, Outcome.FAILED)
+    condemned = {entry.revision for entry in seen.status.history if entry.outcome in against}
+    while revision_of(seen.spec, retries) in condemned:
+        retries += 1
+    return retries
 
 
 def _begin(seen: Seen, now: float) -> Decision:
@@ -203,14 +241,18 @@ def _begin(seen: Seen, now: float) -> Decision:
     weights = " → ".join(str(step.weight) for step in seen.spec.strategy.steps)
     before = image_tag(seen.stable.image) if seen.stable else "?"
     message = f"Preparing the release of {tag} beside {before}: {weights} %."
+    retries = _retries(seen)
     return conclude(
         seen,
         now,
         message,
         changes={
             "phase": Phase.PREPARING,
-            "revision": revision_of(seen.spec, status.retries),
-            "snapshot": Snapshot(strategy=seen.spec.strategy, analysis=seen.spec.analysis, retries=status.retries),
+            "revision": revision_of(seen.spec, retries),
+            "retries": retries,
+            "snapshot": Snapshot(strategy=seen.spec.strategy, analysis=seen.spec.analysis, retries=retries),
+            "analysis": AnalysisStatus(),
+            "last_handled": [],
             "canary": ArmStatus(image=seen.spec.image),
             "step": 0,
             "steps": steps,

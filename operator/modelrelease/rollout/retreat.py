@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import JsonValue
+
 from modelrelease.api.durations import format_duration
 from modelrelease.api.status import Outcome, Phase
 from modelrelease.rollout.conditions import Stall
@@ -18,7 +20,7 @@ from modelrelease.rollout.decision import (
     SetWeight,
     StampVerdict,
 )
-from modelrelease.rollout.outcome import conclude, ended, history_with, image_tag
+from modelrelease.rollout.outcome import conclude, end_sentence, ended, history_with, image_tag
 from modelrelease.rollout.seen import DeploymentSeen, Seen
 
 
@@ -38,7 +40,7 @@ def retreat(seen: Seen, now: float, reason: str, sentence: str, outcome: Outcome
     effect: Effect | None = None
     if not keeps_traffic:
         changes |= {"weight": 0, "confirmed_weight": 0}
-        if seen.route is not None and (seen.route.weight_percent != 0 or not seen.route.is_consistent):
+        if not _is_somebody_elses_route(seen) and _carries_traffic(seen):
             effect = SetWeight(0)
     return conclude(
         seen,
@@ -49,6 +51,17 @@ def retreat(seen: Seen, now: float, reason: str, sentence: str, outcome: Outcome
         effect_first=True,
         announcements=(Announcement(reason, sentence, warning=outcome is not Outcome.SUPERSEDED),),
     )
+
+
+def _carries_traffic(seen: Seen) -> bool:
+    """Whether the route gives the canary anything. A route that does not, but is odd otherwise, is mended with its
+    shape: to ask for weight 0 until it looks right would never end where a third destination was added."""
+    return seen.route is not None and seen.route.weight_percent != 0
+
+
+def _is_somebody_elses_route(seen: Seen) -> bool:
+    """Another ModelRelease manages the route, and this one never gave its canary traffic: hands off."""
+    return bool(seen.conflict) and not seen.status.ever_weighted
 
 
 def _stable_is_being_replaced(seen: Seen) -> bool:
@@ -79,7 +92,7 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
     status, stable = seen.status, seen.stable
     if status.stable_template is None or stable is None:
         return None
-    if _template(stable) != status.stable_template:
+    if without_nulls(_template(stable)) != without_nulls(status.stable_template):
         return conclude(seen, now, status.message, effect=SetStableTemplate(status.stable_template))
     canary_serves = seen.canary is not None and seen.canary.available > 0
     if status.weight > 0 and canary_serves and not stable.is_rolled_out:
@@ -91,26 +104,34 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
     return None
 
 
-def _template(stable: DeploymentSeen) -> object:
+def _template(stable: DeploymentSeen) -> JsonValue:
     spec = stable.manifest["spec"]
     return spec["template"] if isinstance(spec, dict) else None
 
 
+def without_nulls(value: JsonValue) -> JsonValue:
+    """A JSON value for comparison: API servers write absent fields as null, or not, as they like."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
+
+
 def _weight(seen: Seen, now: float) -> Decision | None:
-    route, status = seen.route, seen.status
-    at_zero = route is None or (route.weight_percent == 0 and route.is_consistent)
-    if at_zero and status.weight == 0:
+    """Weight 0, whoever gave the canary more; the drain counts from the last time that it had any."""
+    status = seen.status
+    effect = SetWeight(0) if _carries_traffic(seen) and not _is_somebody_elses_route(seen) else None
+    if effect is None and status.weight == 0:
         return None
-    changes: dict[str, Any] = {"weight": 0, "confirmed_weight": 0}
-    if status.weight != 0:
-        changes["phase_started_at"] = now
-    effect = None if at_zero else SetWeight(0)
+    changes: dict[str, Any] = {"weight": 0, "confirmed_weight": 0, "phase_started_at": now}
     return conclude(seen, now, status.message, changes=changes, effect=effect, effect_first=True)
 
 
 def _drain(seen: Seen, now: float) -> Decision | None:
+    """Proxies may still send requests to the canary, whatever the route looks like by now."""
     status = seen.status
-    if not status.ever_weighted or seen.route is None or not seen.route.has_canary or status.snapshot is None:
+    if not status.ever_weighted or seen.canary is None or status.snapshot is None:
         return None
     left = (status.phase_started_at or now) + status.snapshot.strategy.drain_delay - now
     if left <= 0:
@@ -119,7 +140,7 @@ def _drain(seen: Seen, now: float) -> Decision | None:
 
 
 def _route(seen: Seen, now: float) -> Decision | None:
-    if seen.route is None or not seen.route.has_canary:
+    if seen.route is None or not seen.route.has_canary or _is_somebody_elses_route(seen):
         return None
     return conclude(seen, now, seen.status.message, effect=RestoreRoute())
 
@@ -140,8 +161,10 @@ GONE = ("RouteMissing", "VirtualServiceMissing")
 
 def _autoscaler(seen: Seen, now: float) -> Decision | None:
     held = seen.status.held_autoscaler
-    if held is None or seen.autoscaler is None or seen.autoscaler.min_replicas != held.held_at:
-        return None  # nothing held, or somebody set another minimum meanwhile: theirs stands
+    if held is None or seen.autoscaler is None or held.min_replicas == held.held_at:
+        return None  # nothing to put back
+    if seen.autoscaler.min_replicas != held.held_at:
+        return None  # put back already, or somebody set another minimum meanwhile: theirs stands
     return conclude(seen, now, seen.status.message, effect=SetAutoscalerMinimum(held.name, held.min_replicas))
 
 
@@ -159,11 +182,7 @@ def _finish(seen: Seen, now: float) -> Decision:
     }.get(outcome, Phase.ROLLED_BACK)
     tag, started = image_tag(status.canary.image), status.started_at or now
     detail = status.message
-    if outcome is Outcome.SUPERSEDED:
-        message = f"The release of {tag} gave way to a newer one."
-    else:
-        verb = "failed" if outcome is Outcome.FAILED else "was rolled back"
-        message = f"The release of {tag} {verb} after {format_duration(now - started)}. {detail}"
+    message = end_sentence(outcome, tag, format_duration(now - started), detail)
     changes = {**ended(phase), "outcome": outcome, "history": history_with(status, outcome, detail, now)}
     return conclude(
         seen,

@@ -70,7 +70,9 @@ def steer(seen: Seen, now: float) -> Decision | None:
     if is_handled(seen.status, request):
         return conclude(seen, now, seen.status.message, effect=consume)
     changes, announcement = _answer(seen, request, now)
-    changes["last_handled"] = remembered(seen, request, now)
+    if changes:
+        # A wish that did nothing is forgotten: the same words may mean something later in this release.
+        changes["last_handled"] = remembered(seen, request, now)
     return conclude(seen, now, seen.status.message, changes=changes, effect=consume, announcements=(announcement,))
 
 

@@ -1,0 +1,128 @@
+"""Before any traffic moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from modelrelease.api.status import (
+    HeldAutoscaler,
+    Outcome,
+    Phase,
+)
+from modelrelease.rollout.decision import (
+    DeleteCanary,
+    SetAutoscalerMinimum,
+    SetWeight,
+)
+from modelrelease.rollout.seen import AutoscalerSeen, MetricsHealth, Seen
+from simulation.cases import (
+    SPEC,
+    TEN,
+    Case,
+    check,
+    gone,
+    strategy,
+)
+from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, spec_of, stable_seen
+
+PREPARING: dict[str, Any] = {"step": 0, "weight": 0, "confirmed_weight": 0, "ever_weighted": False, "steps": 0}
+ONE_STEP = strategy(steps=[{"weight": 100}])
+
+
+def _preparing(spec: Any = SPEC, **changes: Any) -> Seen:
+    status = {**PREPARING, **changes.pop("status", {})}
+    return seen_of(
+        Phase.PREPARING, spec=spec, status=status, **{"canary": canary_seen(spec, replicas=1, available=1), **changes}
+    )
+
+
+PREPARATION = (
+    Case("the first step", _preparing(), SetWeight(1), {"phase": Phase.PROGRESSING, "step": 1, "weight": 1}),
+    Case(
+        "no traffic without eyes",
+        _preparing(analysis=analysis_seen(SPEC, health=MetricsHealth.STALE)),
+        None,
+        {"phase": Phase.PREPARING},
+        "No samples",
+    ),
+    Case(
+        "no traffic beside a broken stable",
+        _preparing(stable=stable_seen(available=0)),
+        None,
+        {"phase": Phase.PREPARING},
+        "promote=full",
+    ),
+    Case(
+        "a broken stable does not block its own fix",
+        _preparing(stable=stable_seen(available=0), status={"approved_step": 6, "steps": 5}, canary=TEN),
+        SetWeight(100),
+        {"phase": Phase.BAKING, "step": 5},
+    ),
+    Case(
+        "not even with a single step",
+        _preparing(
+            ONE_STEP,
+            stable=stable_seen(available=0),
+            status={"approved_step": 2, "steps": 1},
+            canary=canary_seen(ONE_STEP, replicas=10, available=10),
+        ),
+        SetWeight(100),
+        {"phase": Phase.BAKING, "step": 1},
+    ),
+    Case(
+        "too late",
+        _preparing(canary=gone(), status={"phase_started_at": NOW - 31}),
+        None,
+        {"phase": Phase.ROLLING_BACK, "outcome": Outcome.FAILED, "outcome_reason": "ProgressDeadlineExceeded"},
+    ),
+    Case(
+        "the autoscaler is held",
+        _preparing(autoscaler=AutoscalerSeen("hpa", 2, "1")),
+        SetAutoscalerMinimum("hpa", 10),
+        {"held_autoscaler": HeldAutoscaler(name="hpa", min_replicas=2, held_at=10)},
+    ),
+    Case(
+        "recorded but not held yet",
+        _preparing(
+            autoscaler=AutoscalerSeen("hpa", 2, "1"),
+            status={"held_autoscaler": HeldAutoscaler(name="hpa", min_replicas=2, held_at=10)},
+        ),
+        SetAutoscalerMinimum("hpa", 10),
+    ),
+    Case(
+        "the autoscaler is left alone",
+        _preparing(strategy(holdAutoscaler=False), autoscaler=AutoscalerSeen("hpa", 2, "1")),
+        SetWeight(1),
+        {"held_autoscaler": None},
+    ),
+    Case("an earlier canary goes", _preparing(canary=canary_seen(SPEC, revision="before")), DeleteCanary("uid-canary")),
+    Case(
+        "a conflict fails without touching the route",
+        _preparing(conflict="other", route=route_seen(50)),
+        None,
+        {"phase": Phase.ROLLING_BACK, "outcome": Outcome.FAILED},
+    ),
+    Case("policies warn", _preparing(uncovered_policies=("NetworkPolicy/a",)), SetWeight(1)),
+    Case(
+        "policies stop",
+        _preparing(strategy(policyCoverage="Require"), uncovered_policies=("NetworkPolicy/a",)),
+        None,
+        {"phase": Phase.ROLLING_BACK, "outcome_reason": "PolicyUncovered"},
+    ),
+    Case(
+        "latency that cannot be resolved holds on request",
+        _preparing(
+            spec_of(analysis={"latencyP99": {"onUnresolvable": "Hold"}}), analysis=analysis_seen(SPEC, resolvable=False)
+        ),
+        None,
+        {"phase": Phase.PREPARING},
+        "buckets",
+    ),
+)
+
+
+@pytest.mark.parametrize("case", PREPARATION, ids=str)
+def test_before_any_traffic(case: Case) -> None:
+    check(case)

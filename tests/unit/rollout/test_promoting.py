@@ -1,0 +1,233 @@
+"""The bake, and stable's replacement under the canary's cover."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from modelrelease.api.status import (
+    Outcome,
+    Phase,
+)
+from modelrelease.rollout.canary import completed
+from modelrelease.rollout.decide import decide
+from modelrelease.rollout.decision import (
+    RestoreRoute,
+    SetStableTemplate,
+    SetWeight,
+)
+from modelrelease.rollout.labels import TEMPLATE
+from modelrelease.rollout.revision import template_digest
+from modelrelease.rollout.seen import MetricsHealth, Seen
+from simulation.cases import (
+    BACK,
+    NEWER,
+    REVISION,
+    SPEC,
+    STABLE_TEMPLATE,
+    STAMPED,
+    TEN,
+    THIRD,
+    Case,
+    check,
+    gone,
+)
+from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, spec_of, stable_seen
+from simulation.world import NEW_IMAGE, STABLE_IMAGE, deployment
+
+PROMOTING: dict[str, Any] = {
+    "step": 5,
+    "weight": 100,
+    "confirmed_weight": 100,
+    "stable_template": STABLE_TEMPLATE,
+    "promoted_image": NEW_IMAGE,
+}
+
+
+def _promoting(spec: Any = SPEC, **changes: Any) -> Seen:
+    status = {**PROMOTING, **changes.pop("status", {})}
+    return seen_of(
+        Phase.PROMOTING, spec=spec, status=status, **{"canary": canary_seen(spec, replicas=10, available=10), **changes}
+    )
+
+
+def _template_of(image: str, **changes: Any) -> Any:
+    body = deployment(10)
+    template = body["spec"]["template"]  # type: ignore[index,call-overload]
+    template["spec"]["containers"][0].update({"image": image, **changes})  # type: ignore[index,call-overload]
+    return template
+
+
+def _stable_with(image: str, annotations: dict[str, str] | None = None, **changes: Any) -> Any:
+    manifest: Any = deployment(10)
+    manifest["spec"]["template"] = _template_of(image)
+    manifest["metadata"]["annotations"] = annotations or {}
+    return stable_seen(image=image, manifest=manifest, **changes)
+
+
+ENV = spec_of(STABLE_IMAGE, env=[{"name": "MODEL", "value": "b"}])
+CREATED_TEMPLATE: Any = {"metadata": {}, "spec": {"containers": [{"name": "server", "resources": {}}]}}
+CREATED = spec_of(STABLE_IMAGE, workload={"template": CREATED_TEMPLATE})
+BAKED: dict[str, Any] = {"step": 5, "weight": 100, "confirmed_weight": 100}
+
+PROMOTION = (
+    Case(
+        "the bake",
+        seen_of(Phase.BAKING, status={**BAKED, "step_started_at": NOW - 5}, canary=TEN),
+        None,
+        {"phase": Phase.BAKING},
+        "of the bake",
+    ),
+    Case(
+        "the bake is over",
+        seen_of(Phase.BAKING, status=BAKED, canary=TEN),
+        None,
+        {"phase": Phase.PROMOTING, "stable_template": STABLE_TEMPLATE, "promoted_image": NEW_IMAGE},
+    ),
+    Case(
+        "no promotion without metrics",
+        seen_of(Phase.BAKING, status=BAKED, canary=TEN, analysis=analysis_seen(SPEC, health=MetricsHealth.UNAVAILABLE)),
+        None,
+        {"phase": Phase.BAKING},
+        "no evidence",
+    ),
+    Case(
+        "but by a person",
+        seen_of(
+            Phase.BAKING,
+            status={**BAKED, "approved_step": 6},
+            canary=TEN,
+            analysis=analysis_seen(SPEC, health=MetricsHealth.UNAVAILABLE),
+        ),
+        None,
+        {"phase": Phase.PROMOTING},
+    ),
+    Case(
+        "the bake pauses",
+        seen_of(Phase.BAKING, spec=spec_of(paused=True), status=BAKED, canary=TEN),
+        None,
+        {"phase": Phase.BAKING},
+        "Paused",
+    ),
+    Case("stable gets the image", _promoting(), SetStableTemplate(_template_of(NEW_IMAGE))),
+    Case(
+        "an environment alone",
+        _promoting(ENV, status={"promoted_image": STABLE_IMAGE}),
+        SetStableTemplate(_template_of(STABLE_IMAGE, env=[{"name": "MODEL", "value": "b"}])),
+    ),
+    Case(
+        "a template alone",
+        _promoting(CREATED, status={"promoted_image": STABLE_IMAGE}),
+        SetStableTemplate(
+            {
+                **completed(CREATED_TEMPLATE, STABLE_TEMPLATE),
+                "spec": {"containers": [{"name": "server", "resources": {}, "image": STABLE_IMAGE}]},
+            },
+            template_digest(CREATED_TEMPLATE),
+        ),
+    ),
+    Case(
+        "a template that stable has already",
+        _promoting(
+            CREATED,
+            status={"promoted_image": STABLE_IMAGE},
+            stable=_stable_with(STABLE_IMAGE, {TEMPLATE: template_digest(CREATED_TEMPLATE)}),
+        ),
+        SetWeight(0),
+        {"weight": 0},
+    ),
+    Case(
+        "stable rolls",
+        _promoting(stable=_stable_with(NEW_IMAGE, is_rolled_out=False)),
+        None,
+        {"weight": 100},
+        "rolls out",
+    ),
+    Case(
+        "stable's pods are too young",
+        _promoting(stable=_stable_with(NEW_IMAGE, pods_changed_at_seconds=NOW - 1)),
+        None,
+        {"weight": 100},
+    ),
+    Case(
+        "young pods are better than none",
+        _promoting(stable=_stable_with(NEW_IMAGE, pods_changed_at_seconds=NOW - 1), canary=gone()),
+        SetWeight(0),
+        {"weight": 0, "phase": Phase.PROMOTING},
+    ),
+    Case(
+        "stable scaled to 0 gets no traffic",
+        _promoting(stable=_stable_with(NEW_IMAGE, replicas=0, available=0)),
+        None,
+        {"weight": 100},
+    ),
+    Case(
+        "traffic goes back",
+        _promoting(stable=_stable_with(NEW_IMAGE)),
+        SetWeight(0),
+        {"weight": 0, "phase": Phase.PROMOTING},
+    ),
+    Case(
+        "a third destination does not hold that up",
+        _promoting(stable=_stable_with(NEW_IMAGE), status={"weight": 0}, route=THIRD),
+        RestoreRoute(),
+    ),
+    Case(
+        "edited before stable was touched: gives way",
+        replace(_promoting(), spec=NEWER),
+        None,
+        {"phase": Phase.ROLLING_BACK, "outcome": Outcome.SUPERSEDED, "weight": 100},
+    ),
+    Case(
+        "an environment that nobody analysed is not promoted",
+        replace(_promoting(), spec=spec_of(env=[{"name": "MODEL", "value": "b"}])),
+        None,
+        {"phase": Phase.ROLLING_BACK, "outcome": Outcome.SUPERSEDED},
+    ),
+    Case(
+        "edited later: finishes first",
+        replace(_promoting(stable=_stable_with(NEW_IMAGE, is_rolled_out=False)), spec=NEWER),
+        None,
+        {"phase": Phase.PROMOTING},
+    ),
+    Case(
+        "the cover is lost",
+        _promoting(stable=_stable_with(NEW_IMAGE, is_rolled_out=False), canary=gone()),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "CanaryLost"},
+    ),
+    Case(
+        "both are lost",
+        _promoting(stable=_stable_with(NEW_IMAGE, is_rolled_out=False, available=0), canary=gone()),
+        None,
+        {"phase": Phase.PROMOTING},
+        "Neither",
+    ),
+    Case(
+        "abort while stable rolls keeps the canary serving",
+        _promoting(annotations={"abort": "x"}, stable=_stable_with(NEW_IMAGE, is_rolled_out=False)),
+        None,
+        {"phase": Phase.ROLLING_BACK, "weight": 100},
+    ),
+    Case(
+        "the end",
+        _promoting(stable=_stable_with(NEW_IMAGE), status={"weight": 0}, route=route_seen(0), canary=None),
+        None,
+        {"phase": Phase.SUCCEEDED, "released_revision": REVISION, "stable_template": None},
+    ),
+)
+
+
+@pytest.mark.parametrize("case", PROMOTION, ids=str)
+def test_the_end_of_a_good_release(case: Case) -> None:
+    check(case)
+
+
+def test_nulls_in_a_template_are_no_difference() -> None:
+    """Old API servers write `creationTimestamp: null`; to restore that for ever would be a hot loop."""
+    before = {**STABLE_TEMPLATE, "metadata": {**STABLE_TEMPLATE["metadata"], "creationTimestamp": None}}
+    status = {**PROMOTING, "stable_template": before, "outcome": Outcome.ROLLED_BACK, "outcome_reason": "Aborted"}
+    seen = seen_of(Phase.ROLLING_BACK, status=status, canary=STAMPED)
+    assert SetWeight(0) == decide(seen, NOW).effect

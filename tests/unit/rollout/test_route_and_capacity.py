@@ -1,0 +1,167 @@
+"""Weights that are not as they should be, and pods that are not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelrelease.api.status import (
+    Phase,
+)
+from modelrelease.rollout.decision import (
+    ScaleCanary,
+    SetWeight,
+)
+from modelrelease.rollout.seen import MetricsHealth
+from simulation.cases import (
+    BACK,
+    SPEC,
+    Case,
+    check,
+    strategy,
+)
+from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, stable_seen
+
+ROUTES = (
+    Case(
+        "our own unfinished write is finished",
+        seen_of(status={"confirmed_weight": 5}, route=route_seen(5)),
+        SetWeight(20),
+        {"fights": 0, "weight": 20},
+    ),
+    Case(
+        "somebody else's weight is put back",
+        seen_of(route=route_seen(70)),
+        SetWeight(20),
+        {"fights": 1, "paused": False},
+    ),
+    Case(
+        "the third time pauses",
+        seen_of(route=route_seen(70), status={"fights": 2}),
+        SetWeight(20),
+        {"fights": 3, "paused": True, "paused_reason": "WeightsContested"},
+    ),
+    Case(
+        "after that nobody fights",
+        seen_of(
+            Phase.PAUSED,
+            route=route_seen(70),
+            status={"fights": 3, "paused": True, "paused_reason": "WeightsContested"},
+        ),
+        None,
+        {"fights": 3},
+        "Stop the other writer",
+    ),
+    Case(
+        "a verdict is subject to no such limit",
+        seen_of(
+            Phase.PAUSED,
+            route=route_seen(70),
+            status={"fights": 3, "paused": True, "paused_reason": "WeightsContested"},
+            analysis=analysis_seen(SPEC, blame="errors"),
+        ),
+        SetWeight(0),
+        BACK,
+    ),
+    Case(
+        "0 is not overwritten without fresh metrics",
+        seen_of(route=route_seen(0, has_canary=True), analysis=analysis_seen(SPEC, health=MetricsHealth.STALE)),
+        None,
+        {"weight": 20, "step": 3},
+    ),
+    Case(
+        "from 0 the release starts over, approvals forgotten",
+        seen_of(route=route_seen(0, has_canary=True), status={"approved_step": 4}),
+        None,
+        {"weight": 0, "step": 1, "approved_step": 0, "fights": 1},
+    ),
+    Case(
+        "a removed destination is put back",
+        seen_of(route=route_seen(0)),
+        SetWeight(20),
+        {"fights": 1, "weight": 20},
+    ),
+    Case(
+        "a route that is gone stalls",
+        seen_of(route=None, route_problem=("VirtualServiceMissing", "It is gone.")),
+        None,
+        {"weight": 20, "step": 3},
+        "It is gone",
+    ),
+    Case(
+        "a weight that was written late begins the step anew",
+        seen_of(status={"confirmed_weight": 5}, analysis=analysis_seen(SPEC, gate=True)),
+        None,
+        {"step": 3, "step_started_at": NOW, "confirmed_weight": 20},
+    ),
+    Case(
+        "pods are missing: the next lower step that they can carry",
+        seen_of(canary=canary_seen(SPEC, available=1)),
+        SetWeight(5),
+        {"step": 2, "weight": 5},
+    ),
+    Case(
+        "a weight lowered before its status write is no foreign one",
+        seen_of(canary=canary_seen(SPEC, available=1), route=route_seen(5)),
+        SetWeight(5),
+        {"step": 2, "weight": 5, "fights": 0},
+    ),
+    Case("a canary scaled down by hand", seen_of(canary=canary_seen(SPEC, replicas=1)), ScaleCanary(2), {"weight": 20}),
+    Case("stable grew", seen_of(stable=stable_seen(replicas=20)), ScaleCanary(4), {"weight": 20}),
+    Case(
+        "a fixed number of canary pods",
+        seen_of(
+            spec=strategy(canaryReplicas=1),
+            canary=canary_seen(strategy(canaryReplicas=1), replicas=1, available=1),
+        ),
+        None,
+        {"weight": 20},
+    ),
+    Case(
+        "back at the step's weight after a loss",
+        seen_of(status={"weight": 0, "losses": 1}, route=route_seen(0, has_canary=True)),
+        SetWeight(20),
+        {"step": 3, "weight": 20},
+    ),
+    Case(
+        "after a loss all pods of the step are waited for",
+        seen_of(
+            status={"weight": 0, "losses": 1, "step_started_at": NOW - 5},
+            route=route_seen(0, has_canary=True),
+            canary=canary_seen(SPEC, available=1),
+        ),
+        None,
+        {"weight": 0},
+        "waiting for the others",
+    ),
+    Case(
+        "pods that never come back cost a step",
+        seen_of(
+            status={"weight": 0, "losses": 1, "step_started_at": NOW - 31},
+            route=route_seen(0, has_canary=True),
+            canary=canary_seen(SPEC, available=1),
+        ),
+        SetWeight(5),
+        {"step": 2, "weight": 5},
+    ),
+    Case(
+        "no way up while paused",
+        seen_of(status={"weight": 0, "losses": 1, "paused": True}, route=route_seen(0, has_canary=True)),
+        None,
+        {"weight": 0},
+    ),
+    Case(
+        "no way up without metrics",
+        seen_of(
+            status={"weight": 0, "losses": 1},
+            route=route_seen(0, has_canary=True),
+            analysis=analysis_seen(SPEC, health=MetricsHealth.STALE),
+        ),
+        None,
+        {"weight": 0},
+    ),
+)
+
+
+@pytest.mark.parametrize("case", ROUTES, ids=str)
+def test_route_and_capacity(case: Case) -> None:
+    check(case)

@@ -1,0 +1,255 @@
+"""What takes traffic off the canary, and how everything is put back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from modelrelease.api.status import (
+    HeldAutoscaler,
+    Outcome,
+    Phase,
+)
+from modelrelease.rollout.decision import (
+    DeleteCanary,
+    RestoreRoute,
+    SetAutoscalerMinimum,
+    SetWeight,
+)
+from modelrelease.rollout.seen import AutoscalerSeen, MetricsHealth
+from simulation.cases import (
+    BACK,
+    NEWER,
+    REVISION,
+    SPEC,
+    THIRD,
+    Case,
+    check,
+    gone,
+    rolling,
+)
+from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, spec_of
+from simulation.world import STABLE_IMAGE
+
+WAY_BACK = (
+    Case(
+        "a verdict takes traffic off",
+        seen_of(analysis=analysis_seen(SPEC, blame="errors")),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "ErrorRateTooHigh", "outcome": Outcome.ROLLED_BACK},
+    ),
+    Case(
+        "a verdict counts although metrics are stale by now",
+        seen_of(analysis=analysis_seen(SPEC, blame="latency", health=MetricsHealth.STALE)),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "LatencyTooHigh"},
+    ),
+    Case(
+        "a verdict counts while paused",
+        seen_of(Phase.PAUSED, status={"paused": True}, analysis=analysis_seen(SPEC, blame="errors")),
+        SetWeight(0),
+        BACK,
+    ),
+    Case(
+        "a verdict in the bake names the metric",
+        seen_of(Phase.BAKING, analysis=analysis_seen(SPEC, blame="errors-bake")),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "ErrorRateTooHigh"},
+    ),
+    Case(
+        "a verdict wins over a promotion",
+        seen_of(annotations={"promote": "full"}, analysis=analysis_seen(SPEC, blame="errors")),
+        SetWeight(0),
+        BACK,
+    ),
+    Case(
+        "a verdict stamped by an operator that died",
+        seen_of(canary=canary_seen(SPEC, verdict=f"{REVISION}:LatencyTooHigh")),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "LatencyTooHigh"},
+    ),
+    Case(
+        "a verdict stamped in another revision means nothing",
+        seen_of(canary=canary_seen(SPEC, verdict="0123456789:LatencyTooHigh")),
+        None,
+        {"phase": Phase.PROGRESSING, "weight": 20},
+    ),
+    Case(
+        "abort beats promote",
+        seen_of(annotations={"abort": "smells", "promote": "full"}),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "Aborted"},
+        "smells",
+    ),
+    Case(
+        "abort of this revision",
+        seen_of(annotations={"abort": f"true@{REVISION}"}),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "Aborted"},
+    ),
+    Case("deletion", seen_of(is_deleting=True), SetWeight(0), {**BACK, "outcome_reason": "Deleted"}),
+    Case(
+        "deletion depends on no metrics",
+        seen_of(is_deleting=True, analysis=analysis_seen(SPEC, health=MetricsHealth.UNAVAILABLE)),
+        SetWeight(0),
+        BACK,
+    ),
+    Case(
+        "deletion before traffic",
+        seen_of(Phase.PREPARING, is_deleting=True, status={"weight": 0, "step": 0}),
+        None,
+        BACK,
+    ),
+    Case(
+        "the first loss of the canary",
+        seen_of(canary=gone()),
+        SetWeight(0),
+        {"phase": Phase.PROGRESSING, "weight": 0, "losses": 1},
+    ),
+    Case("a canary that is deleted", seen_of(canary=None), SetWeight(0), {"weight": 0, "losses": 1}),
+    Case(
+        "the second loss is a verdict",
+        seen_of(canary=gone(), status={"losses": 1}),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "CanaryCrashed"},
+    ),
+    Case(
+        "a crash loop is a verdict",
+        seen_of(canary=replace(gone(), crash_loop=True)),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "CanaryCrashed"},
+    ),
+    Case(
+        "a loss whose status write failed is counted once",
+        seen_of(canary=gone(), route=route_seen(0, has_canary=True)),
+        None,
+        {"weight": 0, "losses": 1},
+    ),
+    Case(
+        "a canary lost for good",
+        seen_of(canary=gone(), status={"weight": 0, "losses": 1, "step_started_at": NOW - 31}, route=route_seen(0)),
+        None,
+        {**BACK, "outcome_reason": "CanaryUnavailable"},
+    ),
+    Case(
+        "another image on the canary",
+        seen_of(canary=canary_seen(SPEC, image=STABLE_IMAGE)),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "CanaryChanged", "outcome": Outcome.SUPERSEDED},
+    ),
+    Case(
+        "a tag that was moved",
+        seen_of(canary=canary_seen(SPEC, digests=("a@sha256:1", "a@sha256:2"))),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "CanaryChanged"},
+    ),
+    Case(
+        "environment of the canary edited by hand",
+        seen_of(
+            spec=spec_of(env=[{"name": "MODEL", "value": "b"}]),
+            canary=canary_seen(spec_of(env=[{"name": "MODEL", "value": "b"}]), env=(("MODEL", "c"),)),
+        ),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "CanaryChanged"},
+    ),
+    Case(
+        "a newer image supersedes",
+        replace(seen_of(), spec=NEWER, generation=2),
+        SetWeight(0),
+        {**BACK, "outcome": Outcome.SUPERSEDED},
+    ),
+    Case(
+        "a newer environment supersedes",
+        replace(seen_of(), spec=spec_of(env=[{"name": "MODEL", "value": "b"}]), generation=2),
+        SetWeight(0),
+        {**BACK, "outcome": Outcome.SUPERSEDED},
+    ),
+)
+
+
+@pytest.mark.parametrize("case", WAY_BACK, ids=str)
+def test_what_takes_traffic_off_the_canary(case: Case) -> None:
+    decision = check(case)
+    assert decision.effect is None or decision.effect_first
+
+
+ROLLING_BACK = (
+    Case("drained: the route gets its shape back", rolling(), RestoreRoute()),
+    Case("a third destination does not hold the way back up", rolling(route=THIRD), RestoreRoute()),
+    Case("the drain takes its time", rolling(status={"phase_started_at": NOW - 1}), None, {"weight": 0}),
+    Case(
+        "the drain does not depend on the route's shape",
+        rolling(status={"phase_started_at": NOW - 1}, route=route_seen(0)),
+        None,
+        {"phase": Phase.ROLLING_BACK},
+    ),
+    Case(
+        "weight that somebody gave meanwhile goes to 0, and the drain begins anew",
+        rolling(route=route_seen(30)),
+        SetWeight(0),
+        {"phase_started_at": NOW},
+    ),
+    Case("then the canary goes", rolling(route=route_seen(0)), DeleteCanary("uid-canary")),
+    Case(
+        "a route that is gone sends nothing",
+        rolling(route=None, route_problem=("VirtualServiceMissing", "It is gone.")),
+        DeleteCanary("uid-canary"),
+    ),
+    Case(
+        "a route that cannot be read may still send traffic",
+        rolling(route=None, route_problem=("RouteUnsupported", "It cannot be read.")),
+        None,
+        {"phase": Phase.ROLLING_BACK},
+        "cannot be read",
+    ),
+    Case(
+        "another release's route is left alone",
+        rolling(status={"ever_weighted": False}, conflict="other", route=route_seen(50), canary=None),
+        None,
+        {"phase": Phase.ROLLED_BACK},
+    ),
+    Case(
+        "the autoscaler gets its minimum back",
+        rolling(
+            canary=None,
+            route=route_seen(0),
+            status={"held_autoscaler": HeldAutoscaler(name="hpa", min_replicas=2, held_at=10)},
+            autoscaler=AutoscalerSeen("hpa", 10, "1"),
+        ),
+        SetAutoscalerMinimum("hpa", 2),
+    ),
+    Case(
+        "a minimum that somebody set meanwhile stands",
+        rolling(
+            canary=None,
+            route=route_seen(0),
+            status={"held_autoscaler": HeldAutoscaler(name="hpa", min_replicas=2, held_at=10)},
+            autoscaler=AutoscalerSeen("hpa", 4, "1"),
+        ),
+        None,
+        {"phase": Phase.ROLLED_BACK},
+    ),
+    Case(
+        "a minimum that was not changed needs nothing",
+        rolling(
+            canary=None,
+            route=route_seen(0),
+            status={"held_autoscaler": HeldAutoscaler(name="hpa", min_replicas=10, held_at=10)},
+            autoscaler=AutoscalerSeen("hpa", 10, "1"),
+        ),
+        None,
+        {"phase": Phase.ROLLED_BACK, "held_autoscaler": None},
+    ),
+    Case(
+        "superseded releases are followed by the next",
+        rolling(canary=None, route=route_seen(0), status={"outcome": Outcome.SUPERSEDED}),
+        None,
+        {"phase": Phase.INITIALIZING, "outcome": Outcome.SUPERSEDED},
+    ),
+)
+
+
+@pytest.mark.parametrize("case", ROLLING_BACK, ids=str)
+def test_the_way_back(case: Case) -> None:
+    check(case)
