@@ -6,7 +6,8 @@ in. ``begin`` a release, ``enter_step`` for each weight, ``observe`` each window
 
 from modelrelease.judge.assessment import Assessment, MetricAssessment, assess
 from modelrelease.judge.counters import LOOKBACK_SCRAPES, Series, windows
-from modelrelease.judge.planner import seconds_to_gate
+from modelrelease.judge.evidence import Margin
+from modelrelease.judge.planner import Estimate, Rates, requests_to_detect, requests_to_pass, seconds_to_gate
 from modelrelease.judge.process import begin, enter_step, observe, observe_many, skip_to
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import ErrorTolerance, LatencyTolerance, Settings
@@ -18,8 +19,11 @@ __all__ = [
     "Assessment",
     "Blame",
     "ErrorTolerance",
+    "Estimate",
     "LatencyTolerance",
+    "Margin",
     "MetricAssessment",
+    "Rates",
     "Series",
     "Settings",
     "State",
@@ -29,6 +33,8 @@ __all__ = [
     "enter_step",
     "observe",
     "observe_many",
+    "requests_to_detect",
+    "requests_to_pass",
     "seconds_to_gate",
     "skip_to",
     "windows",

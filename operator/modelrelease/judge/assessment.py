@@ -116,9 +116,11 @@ def verdict(state: State, settings: Settings) -> Blame | None:
 
 
 def _highest_log(state: State) -> float:
-    metrics = (state.errors, state.latency)
-    mixtures = (mixture for metric in metrics for mixture in (metric.concurrent, metric.ceiling, metric.bake))
-    return max(max(mixture.logs) for mixture in mixtures if mixture is not None)
+    highest = max(*state.errors.concurrent.logs, *state.latency.concurrent.logs)
+    for mixture in (state.errors.ceiling, state.latency.ceiling, state.errors.bake, state.latency.bake):
+        if mixture is not None:
+            highest = max(highest, *mixture.logs)
+    return highest
 
 
 def _rollback_evidence(state: State, settings: Settings, name: Literal["errors", "latency"]) -> float:

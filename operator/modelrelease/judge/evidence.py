@@ -27,7 +27,7 @@ OUTAGE_RATE = 0.6
 """One more alternative, absolute: most requests are bad. It counts stable's successes beside the canary's failures,
 which bets on small rates do not, and takes an outage from some ten requests to five."""
 
-EFFECT_WEIGHTS: Array = np.array((0.18, 0.18, 0.18, 0.18, 0.18, 0.1))
+EFFECT_WEIGHTS: Array = np.array((0.188, 0.188, 0.188, 0.188, 0.188, 0.06))
 """How the stake is spread over the effects and the outage."""
 
 GATE_STAKES: Array = np.array((1.0, 0.6, 0.3))

@@ -93,7 +93,7 @@ def _tolerated_ratio(bounds_ms: Sequence[float], shares: Sequence[float], index:
         if reached_ms == target_ms:
             break
         high_ms, high_share = low_ms, low_share
-    return max(max_ratio, ratio)
+    return max(max_ratio, round(ratio, 4))
 
 
 def quantile_ms(histogram: Histogram, share: float = 1 - TARGET_EXCEEDANCE) -> float | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from modelrelease.judge.evidence import EFFECT_WEIGHTS, Array, log_sum_exp
 
-START_SHARE = 0.75
+START_SHARE = 0.8
 """Staked at the start of the release: most bugs are there from the first request on."""
 
 STALE_LOG = 2.0
@@ -25,26 +25,37 @@ STALE_LOG = 2.0
 (e^2, about 7): earlier would spend stakes faster than they lose worth, later would react slower to a late bug."""
 
 
+LOST = -60.0
+"""A stake of e^-60 is nothing: added to the fresh one that follows, or to the purse, it vanishes in a float's rounding.
+Lower ones are kept as this, which has fewer digits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mixture:
     """Per effect, the outage last: the logarithm of what its stakes are worth, and how many fresh ones it has made."""
 
-    logs: tuple[float, ...] = (math.log(START_SHARE),) * len(EFFECT_WEIGHTS)
+    logs: tuple[float, ...] = (math.floor(1e6 * math.log(START_SHARE)) / 1e6,) * len(EFFECT_WEIGHTS)
     restarts: tuple[int, ...] = (0,) * len(EFFECT_WEIGHTS)
 
     def restarted(self, stale_log: float = STALE_LOG) -> Mixture:
         """Fresh stakes for the effects whose present ones are worth less than a fresh one by ``stale_log``."""
         logs, counts = restart(np.array(self.logs), np.array(self.restarts), stale_log)
-        return Mixture(tuple(logs.tolist()), tuple(counts.tolist()))
+        return Mixture(tuple(stored(logs).tolist()), tuple(counts.tolist()))
 
     def grown(self, log_factors: Array) -> Mixture:
         """After a window."""
-        return Mixture(tuple((np.array(self.logs) + log_factors).tolist()), self.restarts)
+        return Mixture(tuple(stored(np.maximum(np.array(self.logs) + log_factors, LOST)).tolist()), self.restarts)
 
     @property
     def log_evidence(self) -> float:
         """Logarithm of the weighted mean of the purses; 0 at the start of a release."""
         return float(log_evidence(np.array(self.logs), np.array(self.restarts)))
+
+
+def stored(logs: Array) -> Array:
+    """Logarithms as a state keeps them: six decimals, which halves its JSON; down, so that nothing is won by it."""
+    rounded: Array = np.floor(logs * 1e6) / 1e6
+    return rounded
 
 
 def restart(logs: Array, restarts: NDArray[np.int64], stale_log: float = STALE_LOG) -> tuple[Array, NDArray[np.int64]]:

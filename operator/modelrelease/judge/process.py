@@ -27,7 +27,7 @@ from modelrelease.judge.evidence import (
     smoothed_rate,
 )
 from modelrelease.judge.latency import MIN_REQUESTS, TARGET_EXCEEDANCE, Histogram, choose_threshold
-from modelrelease.judge.mixture import Mixture, restart
+from modelrelease.judge.mixture import LOST, Mixture, restart, stored
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.state import MetricState, State
@@ -242,7 +242,8 @@ def _with_counts(metric: MetricState, counts: Counts, weight: int) -> MetricStat
     if weight == 0:
         return replace(metric, past=(metric.past[0] + counts.stable_bad, metric.past[1] + counts.stable))
     if weight < 100:
-        return metric.counted(metric.step + counts, metric.pending + counts)
+        waiting = metric.pending + counts if metric.pending.stable or metric.pending.canary else counts
+        return metric.counted(metric.step + counts, waiting)
     seen = metric.counted(metric.step + counts, metric.pending)
     if metric.bake is None or metric.bake_limit is None:
         return seen
@@ -273,8 +274,8 @@ def _compared(due: Sequence[tuple[MetricState, Plan]]) -> list[MetricState]:
         np.array([metric.concurrent.logs for metric, _ in due]),
         np.array([metric.concurrent.restarts for metric, _ in due]),
     )
-    grown = zip((logs + rollback).tolist(), restarts.tolist(), strict=True)
-    gates = (np.array([metric.gate for metric, _ in due]) + gate).tolist()
+    grown = zip(stored(np.maximum(logs + rollback, LOST)).tolist(), restarts.tolist(), strict=True)
+    gates = stored(np.array([metric.gate for metric, _ in due]) + gate).tolist()
     return [
         metric.judged(Mixture(tuple(log), tuple(count)), tuple(promotion))
         for (metric, _), (log, count), promotion in zip(due, grown, gates, strict=True)
@@ -334,7 +335,7 @@ def _entered(metric: MetricState, *, first: bool) -> MetricState:
 
 def _baking(metric: MetricState, margin: Margin) -> MetricState:
     """Freezes what stable was like: once it has no traffic, there is nothing to compare with at the same time."""
-    limit = float(BAKE_SLACK * margin.limit(_upper_rate(*metric.past, metric.dispersion)))
+    limit = math.ceil(1e6 * BAKE_SLACK * margin.limit(_upper_rate(*metric.past, metric.dispersion))) / 1e6
     return replace(metric, bake=metric.bake or Mixture(), bake_limit=limit if limit < 1 and metric.past[1] else None)
 
 
@@ -369,7 +370,7 @@ def _slow_counts(window: Window, bound_ms: float | None) -> Counts:
     """(slow, timed) of both arms; nothing where either arm's buckets lack the bound."""
     if bound_ms is None:
         return Counts()
-    canary, stable = (_slower(arm, bound_ms) for arm in (window.canary, window.stable))
+    canary, stable = _slower(window.canary, bound_ms), _slower(window.stable, bound_ms)
     return Counts(*canary, *stable) if canary is not None and stable is not None else Counts()
 
 

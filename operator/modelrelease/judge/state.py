@@ -176,12 +176,15 @@ def _counts_from_json(stored: Iterable[int]) -> Counts:
 
 
 def _mixture_to_json(mixture: Mixture) -> list[Any]:
-    return [list(mixture.logs), list(mixture.restarts)]
+    """[logarithms, restarts]; one number of restarts where all effects have as many."""
+    restarts = mixture.restarts
+    return [list(mixture.logs), restarts[0] if len(set(restarts)) == 1 else list(restarts)]
 
 
 def _mixture_from_json(stored: list[Any]) -> Mixture:
-    logs, restarts = stored
-    return Mixture(tuple(float(log) for log in logs), tuple(int(count) for count in restarts))
+    logs = tuple(float(log) for log in stored[0])
+    restarts = stored[1] if isinstance(stored[1], list) else [stored[1]] * len(logs)
+    return Mixture(logs, tuple(int(count) for count in restarts))
 
 
 def _histograms_to_json(histograms: tuple[Histogram, ...]) -> list[list[list[float]] | None]:

@@ -126,7 +126,12 @@ def detection(count: int) -> list[Row]:
                 rng = np.random.default_rng([weight, len(rows)])
                 settings = Settings(weights=(weight, 100), errors=tolerance)
                 rows.append(
-                    {"effect": name, "margins": margins, "weight": weight}
+                    {
+                        "effect": name,
+                        "margins": margins,
+                        "weight": weight,
+                        "times_tolerated": rates[0] / float(margin.limit(rates[1])),
+                    }
                     | _detect(
                         rng,
                         settings,
