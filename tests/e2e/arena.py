@@ -23,6 +23,7 @@ from modelrelease.api.status import ConditionType, Phase, ReleaseStatus
 Manifest = dict[str, Any]
 
 RATE: Final = 20.0
+KNOWN_REQUESTS: Final = 320
 STEPS: Final = (20, 50, 100)
 STRATEGY: Final[Manifest] = {
     "advance": "Time",
@@ -116,6 +117,10 @@ class Arena:
             timeout_seconds,
             seen=self.tell,
         )
+
+    def wait_known_latency(self) -> None:
+        """Until stable has answered often enough for its P99 to be known; before, latency is not compared."""
+        wait_for(f"{KNOWN_REQUESTS} requests", lambda: len(self.traffic.records) >= KNOWN_REQUESTS, 60)
 
     def wait_condition(self, kind: ConditionType, reason: str, timeout_seconds: float = 30) -> str:
         """Until the condition has this reason; its message."""

@@ -31,6 +31,7 @@ def test_weights_that_somebody_else_wrote_are_put_right(arena: Arena) -> None:
     arena.install(HOLD_FIRST)
     arena.start("v1.1.0")
     arena.wait_weight(20)
+    arena.wait_clients_get("v1.1.0")
     latest = arena.ground.routes.latest
     assert latest is not None
     http = latest["spec"]["http"]

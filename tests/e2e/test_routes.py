@@ -65,7 +65,7 @@ def with_mirror(model: Model) -> tuple[Manifest, list[Manifest]]:
         "mirrorPercentage": {"value": 0.5},
         "route": [{"destination": {"host": full, "port": {"number": PORT}}}],
     }
-    return around(model, old, managed, exportTo=["."]), []
+    return around(model, old, managed, exportTo=["*"]), []
 
 
 def with_headers_per_destination(model: Model) -> tuple[Manifest, list[Manifest]]:

@@ -25,7 +25,7 @@ def test_promote_next_lets_a_step_go_on_that_waits_for_approval(arena: Arena) ->
 
     arena.wait_phase(Phase.SUCCEEDED, 90)
     assert arena.annotations() == {}
-    assert [handled.name for handled in arena.status().last_handled] == ["promote"]
+    assert [handled.name for handled in arena.status().last_handled] == ["modelrelease.dev/promote"]
     assert arena.all_errors(began) == []
 
 
