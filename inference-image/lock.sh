@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the three requirement files anew from pyproject.toml: hashes, no index addresses. Needs `uv`.
+# Writes the requirement files anew from pyproject.toml: hashes, no index addresses. Needs `uv`.
 set -eu
 cd "$(dirname "$0")"
 lock() {
@@ -10,3 +10,4 @@ lock() {
 lock cpu requirements-serve-cpu.txt
 lock gpu requirements-serve-gpu.txt
 lock train requirements-train.txt
+lock test requirements-test.txt
