@@ -12,6 +12,11 @@ from collections.abc import Sequence
 SAFETY = 1.5
 """φ estimates the mean burst; bursts in one arm may be larger. Excess over 1 is taken this many times."""
 
+ALONE_LIMIT = 3.0
+"""Highest φ from one series. How one series varies in time does not tell bursts, which only one arm would have, from
+moments that are bad for everybody, which are harmless and frequent; taken at its word it would stop releases for hours.
+With pods to compare there is no limit."""
+
 PodCounts = Sequence[tuple[int, int]]
 """(bad, all) requests of one pod per interval."""
 
@@ -39,7 +44,8 @@ def dispersion(pods: Sequence[PodCounts]) -> float:
             expected_squares += expected * (1 - requests / total) * (1 - rate) if rate < 1 else 0.0
     if expected_squares <= 0:
         return 1.0
-    return max(1.0, 1 + SAFETY * (squares / expected_squares - 1))
+    found = max(1.0, 1 + SAFETY * (squares / expected_squares - 1))
+    return found if len(measured) > 1 else min(found, ALONE_LIMIT)
 
 
 def _neighbours(pod: PodCounts) -> list[tuple[tuple[int, int], ...]]:

@@ -65,7 +65,7 @@ def begin(
         baseline: windows of stable's history; may be empty. Then stakes begin at typical rates, bursts are not
             discounted, and the latency threshold is chosen as soon as windows of the release have shown enough.
         baseline_by_pod: the same history for each stable pod, for the burst factor; without it, the variation between
-            neighbouring windows of ``baseline`` is taken.
+            neighbouring windows of ``baseline`` is taken, up to a limit (see ``dispersion``).
     """
     history = Histogram()
     failed = requests = 0
