@@ -12,8 +12,14 @@ DECLARED = frozenset({0, 1, 5, 20, 50, 100})
 _AGAINST = ("RollingBack", "RolledBack", "Failed")
 
 
-def violations(history: Sequence[tuple[str, Kind, Manifest]]) -> list[str]:
-    """A sentence per violation, over all revisions in the order in which the API server stored them."""
+def violations(
+    history: Sequence[tuple[str, Kind, Manifest]], deleted_by_hand: frozenset[str] = frozenset()
+) -> list[str]:
+    """A sentence per violation, over all revisions in the order in which the API server stored them.
+
+    What others wrote (verb `put`) is not held against the operator; nor are Deployments whose uid is in
+    `deleted_by_hand`.
+    """
     found: list[str] = []
     available, weight = 0, 0
     revision, condemned = "", set[str]()
@@ -22,14 +28,16 @@ def violations(history: Sequence[tuple[str, Kind, Manifest]]) -> list[str]:
         if kind is Kind.DEPLOYMENT and body["metadata"]["name"].endswith("-canary"):
             gone = verb == "delete"
             available = 0 if gone else int((body.get("status") or {}).get("availableReplicas", 0))
-            if gone and weight > 0:
+            if gone and weight > 0 and body["metadata"]["uid"] not in deleted_by_hand:
                 found.append(f"the canary was deleted at weight {weight}")
         elif kind is Kind.MODEL_RELEASE:
             status = body.get("status") or {}
             revision = status.get("revision", "")
             if status.get("phase") in _AGAINST and status.get("outcome") in ("RolledBack", "Failed"):
                 condemned.add(revision)
-        elif kind is Kind.VIRTUAL_SERVICE and verb != "delete":
+        elif kind is Kind.VIRTUAL_SERVICE and verb in ("put", "delete"):
+            weight = 0 if verb == "delete" else _weight(body, [])
+        elif kind is Kind.VIRTUAL_SERVICE:
             before, weight = weight, _weight(body, found)
             if weight > 0 and available == 0:
                 found.append(f"I2: weight {weight} without an available canary")

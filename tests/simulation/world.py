@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
@@ -114,6 +115,16 @@ class World:
         self.cluster.put(Kind.SERVICE, service())
         self.cluster.put(Kind.VIRTUAL_SERVICE, virtual_service())
 
+    def touch(self, kind: Kind, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change an object, if it is there, as somebody who is not the operator, which then looks."""
+        if self.exists(kind, name):
+            self.cluster.edit(kind, NAMESPACE, name, change)
+        self.wake()
+
+    def wake(self) -> None:
+        """An event, or the next resync: the operator looks now."""
+        self._due = self.clock.now()
+
     # --- what the world shows
 
     @property
@@ -125,6 +136,8 @@ class World:
     def weight(self) -> int:
         """The canary's share at the gateway, in per cent."""
         manifest = cast(dict[str, Any], self.cluster.peek(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME))
+        if manifest is None:
+            return 0
         for entry in manifest["spec"]["http"][0]["route"]:
             if "canary" in entry["destination"]["host"]:
                 return int(entry.get("weight", 0))

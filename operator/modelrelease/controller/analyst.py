@@ -22,6 +22,7 @@ from modelrelease.judge import (
     State,
     assess,
     begin,
+    enter_step,
     observe,
     seconds_to_gate,
     skip_to,
@@ -61,6 +62,8 @@ class _Answer:
 
     samples: Samples | None = None
     end_seconds: float = 0.0
+    is_piece: bool = False
+    """It ends before now: more is to come."""
     failure: str = ""
 
 
@@ -78,9 +81,28 @@ class _Case:
     answer: _Answer = field(default_factory=_Answer)
 
     def start_seconds(self, now: float, scrape_seconds: float) -> float:
+        """Where the next question begins."""
+        since = now - BASELINE_SECONDS if self.state is None else min(self.state.cursor_seconds, now)
+        return since - LOOKBACK_SCRAPES * scrape_seconds
+
+    def end_seconds(self, now: float) -> float:
+        """Where the next question ends: now, or a piece further where much is to be caught up."""
         if self.state is None:
-            return now - BASELINE_SECONDS
-        return min(self.state.cursor_seconds, now) - LOOKBACK_SCRAPES * scrape_seconds
+            return now
+        return min(now, self.state.cursor_seconds + self.lag_seconds + CHUNK_SECONDS)
+
+    def is_behind(self, now: float) -> bool:
+        """Whether its samples are asked for apart, so that all others need not ask for so many."""
+        return self.state is None or now - self.state.cursor_seconds > self.lag_seconds + CHUNK_SECONDS / 4
+
+    def has_news(self, now: float) -> bool:
+        """Whether a grid point has become old enough since the last answer, or there was none."""
+        if self.answer.failure or self.answer.samples is None or self.answer.is_piece:
+            return True
+        newest, last = (
+            grid_before(at - self.lag_seconds, self.analysis.interval) for at in (now, self.answer.end_seconds)
+        )
+        return newest > last
 
 
 def grid_before(seconds: float, interval_seconds: float) -> float:
@@ -124,7 +146,7 @@ class Analyst:
         if snapshot is None or snapshot.analysis.provider not in self._providers:
             return AnalysisSeen(MetricsHealth.UNAVAILABLE, "The provider is not configured.", None, None)
         case = self._case(key, watched, status, snapshot)
-        self._consume(case, snapshot, pods)
+        self._consume(case, snapshot, status.step, pods)
         return self._seen(case, status, snapshot, now)
 
     def _case(self, key: Key, watched: Watched, status: ReleaseStatus, snapshot: Snapshot) -> _Case:
@@ -134,13 +156,13 @@ class Analyst:
             return case
         scrape = self._providers[snapshot.analysis.provider].scrape_interval_seconds
         lag = max(scrape, snapshot.analysis.lag if snapshot.analysis.lag is not None else 2 * scrape)
-        state = State.from_json(status.judge) if status.judge is not None else None
+        state = _restored(status)
         answer = case.answer if case is not None and case.watched == watched else _Answer()
         case = _Case(watched, snapshot.analysis, lag, identity, state, answer)
         self._cases[key] = case
         return case
 
-    def _consume(self, case: _Case, snapshot: Snapshot, pods: Pods) -> None:
+    def _consume(self, case: _Case, snapshot: Snapshot, step: int, pods: Pods) -> None:
         samples = case.answer.samples
         if samples is None:
             return
@@ -149,16 +171,21 @@ class Analyst:
         interval = snapshot.analysis.interval
         until = grid_before(case.answer.end_seconds - case.lag_seconds, interval)
         if case.state is None:
-            oldest = case.answer.end_seconds - BASELINE_SECONDS + LOOKBACK_SCRAPES * scrape
+            oldest = case.answer.end_seconds - BASELINE_SECONDS
             start = grid_after(max(oldest, (pods.stable_since_seconds or 0) + snapshot.analysis.warm_up), interval)
             history = windows(
                 samples.series, after=start, until=until, interval_seconds=interval, scrape_interval_seconds=scrape
             )
             case.state = begin(settings, at_seconds=until, baseline=history)
+            if step > 0:
+                # The checkpoint is lost, or there was none when a person waived the comparison.
+                case.state = enter_step(case.state, settings, step=step - 1, at_seconds=until)
             return
+        before = case.state.cursor_seconds
         excluded = _excluded(pods.canary_changed_seconds, snapshot.analysis)
         for stop in (min(until, excluded[0]), until):
-            if excluded[0] <= case.state.cursor_seconds < excluded[1]:
+            if stop > excluded[0] and case.state.cursor_seconds < excluded[1]:
+                # Also where a window was still open when the pods changed: it must not reach over that.
                 case.state = skip_to(case.state, at_seconds=excluded[1])
             if case.state.cursor_seconds >= stop:
                 continue
@@ -170,6 +197,9 @@ class Analyst:
                 scrape_interval_seconds=scrape,
             ):
                 case.state = observe(case.state, settings, window)
+        if case.answer.is_piece and case.state.cursor_seconds == before:
+            # Nothing was scraped in the whole piece; waiting for it would be for ever.
+            case.state = skip_to(case.state, at_seconds=until)
 
     def _seen(self, case: _Case, status: ReleaseStatus, snapshot: Snapshot, now: float) -> AnalysisSeen:
         health, message = self._health(case, now)
@@ -211,6 +241,8 @@ class Analyst:
         newest = answer.samples.newest_seconds
         scrape = self._providers[case.analysis.provider].scrape_interval_seconds
         allowed = case.lag_seconds + LOOKBACK_SCRAPES * scrape + case.analysis.interval
+        if answer.is_piece:
+            return MetricsHealth.WAITING, "Catching up on the samples since the last evaluation."
         if newest is None:
             return MetricsHealth.STALE, (
                 f"Prometheus has no samples for {case.watched.stable_service} and {case.watched.canary_service}. "
@@ -221,8 +253,6 @@ class Analyst:
                 f"The newest sample is {now - newest:.0f} s old, more than {allowed:.0f} s. This is no evidence; the "
                 "release holds."
             )
-        if case.state is not None and now - case.state.cursor_seconds > allowed + CHUNK_SECONDS:
-            return MetricsHealth.WAITING, "Catching up on the samples since the last evaluation."
         if case.state is not None and now - case.state.cursor_seconds > allowed + case.lag_seconds:
             return MetricsHealth.WAITING, "Waiting for samples of both arms to be complete."
         return MetricsHealth.FRESH, "Metrics are fresh."
@@ -253,16 +283,18 @@ class Analyst:
         cases = {key: case for key, case in self._cases.items() if case.analysis.provider == provider}
         together: dict[Key, _Case] = {}
         for key, case in cases.items():
-            if now - case.start_seconds(now, scrape) > CHUNK_SECONDS / 4:
-                start = case.start_seconds(now, scrape)
-                await self._ask(metrics, {key: case}, start, min(now, start + max(CHUNK_SECONDS, BASELINE_SECONDS)))
-            else:
+            if case.is_behind(now):
+                end = case.end_seconds(now)
+                await self._ask(metrics, {key: case}, case.start_seconds(now, scrape), end, is_piece=end < now)
+            elif case.has_news(now):
                 together[key] = case
         if together:
             start = min(case.start_seconds(now, scrape) for case in together.values())
             await self._ask(metrics, together, start, now)
 
-    async def _ask(self, metrics: Metrics, cases: Mapping[Key, _Case], start: float, end: float) -> None:
+    async def _ask(
+        self, metrics: Metrics, cases: Mapping[Key, _Case], start: float, end: float, *, is_piece: bool = False
+    ) -> None:
         watched = {key: case.watched for key, case in cases.items()}
         try:
             answers = await metrics.query(watched, start_seconds=start, end_seconds=end)
@@ -274,8 +306,21 @@ class Analyst:
         for key, case in cases.items():
             case.answer.samples = answers.get(key, Samples((), None))
             case.answer.end_seconds = end
+            case.answer.is_piece = is_piece
             case.answer.failure = ""
             self._wake(key)
+
+
+def _restored(status: ReleaseStatus) -> State | None:
+    """The judge's state from its checkpoint; None where there is none, or one that this version cannot read: then it
+    begins anew from stable's history, and the step's evidence is collected again."""
+    if status.judge is None:
+        return None
+    try:
+        return State.from_json(status.judge)
+    except ValueError as problem:
+        _log.warning("checkpoint of the judge cannot be read", revision=status.revision, error=str(problem))
+        return None
 
 
 def _excluded(pods_changed_seconds: float | None, analysis: Analysis) -> tuple[float, float]:

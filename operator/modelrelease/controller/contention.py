@@ -64,8 +64,8 @@ class Contention:
             body = cast(dict[str, Any], manifest)
             try:
                 other, status = parse_spec(body.get("spec")), parse_status(body.get("status"))
-            except InvalidResource:
-                continue  # it cannot do anything, so it claims nothing
+            except (InvalidResource, ValueError):
+                continue  # neither its spec nor its status can be read: it cannot do anything, so it claims nothing
             if wanted & set(_claimed(key.namespace, other)):
                 metadata = body["metadata"]
                 created = str(metadata.get("creationTimestamp", ""))

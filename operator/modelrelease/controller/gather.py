@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,7 +19,7 @@ from modelrelease.controller.workload import deployment_seen, field_owner
 from modelrelease.errors import Terminal
 from modelrelease.ports import Cluster, Key, Kind, Manifest, Traffic, Watched
 from modelrelease.rollout.canary import route_reference
-from modelrelease.rollout.labels import FINALIZER, canary_name
+from modelrelease.rollout.labels import FINALIZER, RELEASE, ROUTE, canary_name
 from modelrelease.rollout.seen import AnalysisSeen, AutoscalerSeen, DeploymentSeen, RouteReference, RouteSeen, Seen
 
 
@@ -46,13 +47,18 @@ class Gatherer:
         spec, status = parse_spec(body.get("spec")), parse_status(body.get("status"))
         reference = route_reference(spec)
         self._contention.remember(key, spec)
+        settled = status.phase.is_at_rest and status.phase is not Phase.INITIALIZING
         stable, canary, service, canary_service, route = await asyncio.gather(
-            self._arm(key.namespace, spec.workload.deployment, spec),
-            self._arm(key.namespace, canary_name(spec.workload.deployment), spec),
+            self._stable(key.namespace, spec, with_pods=not settled),
+            self._canary(key, spec),
             self._cluster.get(Kind.SERVICE, key.namespace, spec.service_name),
-            self._cluster.get(Kind.SERVICE, key.namespace, canary_name(spec.service_name)),
+            self._canary_service(key, spec) if not settled else _nothing(),
             self._route(key.namespace, reference),
         )
+        stamped = reference if canary is None else stamped_reference(canary.manifest, reference)
+        if stamped != reference:
+            reference = stamped
+            route = await self._route(key.namespace, reference)
         preparing = status.phase is Phase.PREPARING
         metadata = body["metadata"]
         requests, gitops = _requests(metadata)
@@ -82,13 +88,30 @@ class Gatherer:
         )
         return Look(release, seen, reference)
 
-    async def _arm(self, namespace: str, name: str, spec: ModelReleaseSpec) -> DeploymentSeen | None:
-        manifest = await self._cluster.get(Kind.DEPLOYMENT, namespace, name)
+    async def _stable(self, namespace: str, spec: ModelReleaseSpec, *, with_pods: bool) -> DeploymentSeen | None:
+        """Its pods matter only to a release; between releases they would be the dearest part of each look."""
+        manifest = await self._cluster.get(Kind.DEPLOYMENT, namespace, spec.workload.deployment)
         if manifest is None:
             return None
-        selector = cast(dict[str, Any], manifest)["spec"]["selector"].get("matchLabels") or {}
-        pods = await self._cluster.list(Kind.POD, namespace, selector) if selector else []
+        pods = await self._pods(manifest) if with_pods else []
         return deployment_seen(manifest, pods, spec.workload.container)
+
+    async def _canary(self, key: Key, spec: ModelReleaseSpec) -> DeploymentSeen | None:
+        """This release's canary; one that only has its name is somebody else's and is neither used nor removed."""
+        name = canary_name(spec.workload.deployment)
+        manifest = await self._cluster.get(Kind.DEPLOYMENT, key.namespace, name)
+        if manifest is None or not _is_of(manifest, key):
+            return None
+        return deployment_seen(manifest, await self._pods(manifest), spec.workload.container)
+
+    async def _canary_service(self, key: Key, spec: ModelReleaseSpec) -> Manifest | None:
+        manifest = await self._cluster.get(Kind.SERVICE, key.namespace, canary_name(spec.service_name))
+        return manifest if manifest is not None and _is_of(manifest, key) else None
+
+    async def _pods(self, deployment: Manifest) -> list[Manifest]:
+        body = cast(dict[str, Any], deployment)
+        selector = body["spec"]["selector"].get("matchLabels") or {}
+        return await self._cluster.list(Kind.POD, body["metadata"]["namespace"], selector) if selector else []
 
     async def _route(self, namespace: str, reference: RouteReference) -> RouteSeen | tuple[str, str]:
         try:
@@ -150,6 +173,25 @@ class Gatherer:
             canary_changed_seconds=canary.pods_changed_at_seconds if canary is not None else None,
         )
         return self._analyst.look(key, watched, status, pods, now)
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _is_of(manifest: Manifest, key: Key) -> bool:
+    """Whether an object was made for this release."""
+    annotations = cast(dict[str, Any], manifest)["metadata"].get("annotations") or {}
+    return bool(annotations.get(RELEASE) == key.name)
+
+
+def stamped_reference(canary: Manifest, asked: RouteReference) -> RouteReference:
+    """The route that the release began with: an edit of `spec.traffic` must not leave the canary in the old one."""
+    annotations = cast(dict[str, Any], canary)["metadata"].get("annotations") or {}
+    try:
+        return RouteReference(**json.loads(annotations[ROUTE]))
+    except (KeyError, TypeError, ValueError):
+        return asked  # taken off or damaged by hand
 
 
 def _pod_labels(deployment: DeploymentSeen) -> Mapping[str, str]:

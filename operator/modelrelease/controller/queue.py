@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 from modelrelease.ports import Key
 
+_SLACK = 64
+"""Superseded entries that are left in the heap before it is made anew."""
+
 
 class Queue:
     """A delaying, de-duplicating queue of keys.
@@ -21,6 +24,7 @@ class Queue:
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, Key]] = []
         self._working: set[Key] = set()
+        self._not_before: dict[Key, float] = {}
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -28,12 +32,21 @@ class Queue:
 
     def add(self, key: Key, delay_seconds: float = 0.0) -> None:
         """Have `key` looked at in `delay_seconds` or, if it is due earlier already, then."""
-        due = self._monotonic() + max(0.0, delay_seconds)
+        due = max(self._monotonic() + max(0.0, delay_seconds), self._not_before.get(key, 0.0))
         if due >= self._due.get(key, float("inf")):
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, key))
+        if len(self._heap) > 2 * len(self._due) + _SLACK:
+            self._heap = [(at, waiting) for waiting, at in self._due.items()]
+            heapq.heapify(self._heap)
         self._changed.set()
+
+    def hold_back(self, key: Key, delay_seconds: float) -> None:
+        """Have `key` looked at in `delay_seconds` and no earlier, whatever is added meanwhile."""
+        self._due.pop(key, None)
+        self._not_before[key] = self._monotonic() + delay_seconds
+        self.add(key, delay_seconds)
 
     async def take(self) -> Key:
         """The next key that is due; the taker must call `done`."""
@@ -66,6 +79,7 @@ class Queue:
             else:
                 heapq.heappop(self._heap)
                 del self._due[key]
+                self._not_before.pop(key, None)
                 found = key
                 break
         for entry in busy:

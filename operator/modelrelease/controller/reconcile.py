@@ -20,13 +20,13 @@ from modelrelease.controller.contention import Contention
 from modelrelease.controller.execute import Executor
 from modelrelease.controller.gather import Gatherer, Look
 from modelrelease.controller.orphan import Orphans
-from modelrelease.controller.refresh import Refreshes, is_significant
+from modelrelease.controller.refresh import Refreshes, is_intent, is_significant
 from modelrelease.errors import InvalidResource, Terminal
 from modelrelease.ports import Announcer, Clock, Cluster, Key, Kind, Manifest
-from modelrelease.rollout.conditions import Stall
+from modelrelease.rollout.conditions import Stall, with_conditions
 from modelrelease.rollout.decide import decide
 from modelrelease.rollout.decision import Announcement, Decision
-from modelrelease.rollout.outcome import conclude, interval_seconds
+from modelrelease.rollout.outcome import interval_seconds
 
 STALLED_AGAIN_SECONDS = 10.0
 
@@ -66,10 +66,7 @@ class Reconciler:
         except InvalidResource as problem:
             return await self._refuse(release, str(problem), now)
         decision = decide(look.seen, now)
-        try:
-            return await self._carry_out(key, look, decision)
-        except Terminal as problem:
-            return await self._stall(look, problem)
+        return await self._carry_out(key, look, decision)
 
     async def _gone(self, key: Key) -> None:
         self._tools.analyst.forget(key)
@@ -81,35 +78,57 @@ class Reconciler:
         if decision.effect is not None:
             _log.info("effect", release=str(key), effect=repr(decision.effect), phase=str(look.seen.status.phase))
         if decision.effect is not None and decision.effect_first:
-            await self._tools.executor.carry_out(decision.effect, look)
-        look = replace(look, release=await self._write_status(key, look, decision))
+            try:
+                await self._tools.executor.carry_out(decision.effect, look)
+            except Terminal as problem:
+                return await self._stall(look, problem)
+        look = await self._write_status(key, look, decision)
         if decision.effect is not None and not decision.effect_first:
-            await self._tools.executor.carry_out(decision.effect, look)
+            try:
+                await self._tools.executor.carry_out(decision.effect, look)
+            except Terminal as problem:
+                return await self._stall(look, problem)
         for announcement in decision.announcements:
             _log.info("announce", release=str(key), reason=announcement.reason, message=announcement.message)
             await self._tools.announcer.announce(look.release, announcement)
         return decision.again_seconds
 
-    async def _write_status(self, key: Key, look: Look, decision: Decision) -> Manifest:
-        """Write what must not be lost at once, figures when it is their turn, and nothing where nothing changed."""
+    async def _write_status(self, key: Key, look: Look, decision: Decision) -> Look:
+        """Write what must not be lost at once, figures when it is their turn, and nothing where nothing changed.
+
+        While an effect was refused for good the last time, Stalled stays until it succeeds: to take it off for the
+        next attempt, and put it back after that, would be two writes and an Event each time.
+        """
         before, after = look.seen.status, decision.status
-        if not is_significant(before, after):
-            at_rest = after.phase.is_at_rest
-            if at_rest or after == before or not self._refreshes.allow(key, interval_seconds(look.seen)):
-                return look.release
-        return await self._replace_status(look.release, after)
+        if decision.effect is not None and _is_stalled(before) and not is_intent(before, after):
+            return look
+        if not is_significant(before, after) and not self._is_refresh_due(key, look, after):
+            return look
+        release = await self._replace_status(look.release, after)
+        return replace(look, release=release, seen=replace(look.seen, status=after))
+
+    def _is_refresh_due(self, key: Key, look: Look, after: ReleaseStatus) -> bool:
+        before = look.seen.status
+        if after.phase.is_at_rest:
+            return after.message != before.message
+        return after != before and self._refreshes.allow(key, interval_seconds(look.seen))
 
     async def _replace_status(self, release: Manifest, status: ReleaseStatus) -> Manifest:
         manifest: Manifest = {**release, "status": dump_status(status)}
         return await self._tools.cluster.replace_status(Kind.MODEL_RELEASE, manifest)
 
     async def _stall(self, look: Look, problem: Terminal) -> float:
-        """Say what only a person can change, and keep trying."""
-        before = next((one for one in look.seen.status.conditions if one.type == "Stalled"), None)
-        fresh = before is None or before.reason != problem.reason
-        decision = conclude(look.seen, self._tools.clock.now(), str(problem), stall=Stall(problem.reason, str(problem)))
-        if is_significant(look.seen.status, decision.status):
-            await self._replace_status(look.release, decision.status)
+        """Say what only a person can change, and keep trying.
+
+        On top of the status that was written last: what was decided stands, it just could not be done.
+        """
+        before, stall = look.seen.status, Stall(problem.reason, str(problem))
+        condition = before.condition(ConditionType.STALLED)
+        fresh = condition is None or condition.reason != problem.reason
+        after = before.model_copy(update={"message": str(problem)})
+        after = with_conditions(after, look.seen, self._tools.clock.now(), stall)
+        if is_significant(before, after):
+            await self._replace_status(look.release, after)
         if fresh:
             await self._tools.announcer.announce(look.release, Announcement(problem.reason, str(problem), warning=True))
         return STALLED_AGAIN_SECONDS
@@ -122,6 +141,11 @@ class Reconciler:
             await self._replace_status(release, _invalid(status, sentence, body["metadata"]["generation"], now))
             await self._tools.announcer.announce(release, Announcement("InvalidSpec", sentence, warning=True))
         return 60.0
+
+
+def _is_stalled(status: ReleaseStatus) -> bool:
+    condition = status.condition(ConditionType.STALLED)
+    return condition is not None and condition.status is ConditionStatus.TRUE
 
 
 def _invalid(status: ReleaseStatus, sentence: str, generation: int, now: float) -> ReleaseStatus:

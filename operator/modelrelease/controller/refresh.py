@@ -11,12 +11,17 @@ from modelrelease.ports import Key
 WRITES_PER_SECOND = 5.0
 """Refreshes of figures, over all releases: at 10,000 releases more would drown the API server."""
 
-_FIGURES = ("analysis", "judge", "message", "confirmedWeight", "stable", "canary")
+_FIGURES = ("analysis", "judge", "message", "stable", "canary")
 
 
 def is_significant(before: ReleaseStatus, after: ReleaseStatus) -> bool:
     """Whether more than figures changed: such a write is never put off."""
     return _essence(before) != _essence(after)
+
+
+def is_intent(before: ReleaseStatus, after: ReleaseStatus) -> bool:
+    """Whether an effect that follows has to be recorded first: more changed than figures and conditions."""
+    return {**_essence(before), "conditions": None} != {**_essence(after), "conditions": None}
 
 
 def _essence(status: ReleaseStatus) -> dict[str, Any]:

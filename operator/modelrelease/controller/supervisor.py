@@ -48,20 +48,24 @@ class Supervisor:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._versions: dict[Key, str] = {}
-        self._missed: dict[Key, tuple[str, float]] = {}
+        self._missed: dict[Key, tuple[str | None, float]] = {}
         self.is_listening = False
 
     async def run(self) -> None:
         """Raises what ended the first part to end; the others are cancelled and waited for."""
         parts = self._parts
         async with asyncio.TaskGroup() as group:
-            group.create_task(parts.lease.run(self._leadership_changed), name="lease")
+            group.create_task(self._lead(), name="lease")
             group.create_task(self._listen(), name="source")
             group.create_task(self._resync(), name="resync")
             for provider in parts.providers:
                 group.create_task(parts.analyst.run(provider), name=f"analyst-{provider}")
             for number in range(WORKERS):
                 group.create_task(parts.workers.run(), name=f"worker-{number}")
+
+    async def _lead(self) -> None:
+        await self._parts.lease.run(self._leadership_changed)
+        raise ReleaseError("the lease is not competed for any more")
 
     def _leadership_changed(self, held: bool) -> None:
         LEADER.set(1 if held else 0)
@@ -86,32 +90,39 @@ class Supervisor:
         interval = min(self._parts.resync_seconds, MISSED_EVENT_SECONDS)
         while True:
             await asyncio.sleep(interval)
+            arrived = dict(self._versions)
             try:
                 listed = await self._parts.cluster.list(Kind.MODEL_RELEASE, None)
             except ReleaseError as error:
                 _log.warning("resync failed", error=str(error))
                 continue
-            self._compare({_key(one): _version(one) for one in listed})
+            self._compare({_key(one): _version(one) for one in listed}, arrived)
 
-    def _compare(self, listed: dict[Key, str]) -> None:
+    def _compare(self, listed: dict[Key, str], arrived: dict[Key, str]) -> None:
+        """Look again at what LIST and events disagree on; a key for which they disagree all the time, while no event
+        comes at all, means that the watch is dead.
+
+        listed: versions by LIST. arrived: versions of the last events before LIST began, so that what appeared while
+        it ran does not look as if it had gone.
+        """
         now = self._parts.clock.monotonic()
         for key, version in listed.items():
-            if self._versions.get(key) == version:
+            last = self._versions.get(key)
+            if last == version:
                 self._missed.pop(key, None)
                 continue
-            since = self._missed.setdefault(key, (version, now))
             self._parts.queue.add(key)
-            if since[0] == self._missed[key][0] and now - since[1] > MISSED_EVENT_SECONDS and not self._seen_since(key):
-                raise WatchIsDeadError(f"{key} changed {now - since[1]:.0f} s ago, and no event came")
-        for gone in self._versions.keys() - listed.keys():
+            noted, since = self._missed.get(key, (last, now))
+            if noted != last:
+                since = now  # events do come: versions are opaque, but this is another one than before
+            self._missed[key] = (last, since)
+            if now - since >= MISSED_EVENT_SECONDS:
+                raise WatchIsDeadError(f"{key} changed {now - since:.0f} s ago or more, and no event came")
+        for gone in arrived.keys() - listed.keys():
             self._parts.queue.add(gone)
-            del self._versions[gone]
             self._missed.pop(gone, None)
-
-    def _seen_since(self, key: Key) -> bool:
-        """Versions are opaque, but any newer event than the one that LIST showed first means that the watch lives."""
-        noted = self._missed[key][0]
-        return self._versions.get(key, "") == noted
+            if self._versions.get(gone) == arrived[gone]:
+                del self._versions[gone]
 
 
 def _key(manifest: dict[str, Any]) -> Key:

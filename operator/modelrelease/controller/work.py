@@ -16,6 +16,8 @@ from modelrelease.telemetry import QUEUE_DEPTH, RECONCILE_ERRORS, RECONCILE_SECO
 CONFLICT_SECONDS = 0.05
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 15.0
+MOST_DOUBLINGS = 16
+"""After hours of failures the power of two would be too large for a float."""
 STANDBY_SECONDS = 30.0
 RECONCILE_TIMEOUT_SECONDS = 90.0
 """No single look may hang for longer: each request within it has its own, shorter limit."""
@@ -70,6 +72,10 @@ class Workers:
         RECONCILE_ERRORS.labels(kind=type(error).__name__).inc()
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay = min(LONGEST_DELAY_SECONDS, first_seconds * 2**failures)
+        delay = min(LONGEST_DELAY_SECONDS, first_seconds * 2 ** min(failures, MOST_DOUBLINGS))
+        delay *= random.uniform(0.8, 1.2)  # noqa: S311 - jitter
         asked = error.retry_after_seconds if isinstance(error, Retryable) else None
-        self._queue.add(key, max(asked or 0.0, delay * random.uniform(0.8, 1.2)))  # noqa: S311 - jitter
+        if asked is None:
+            self._queue.add(key, delay)
+        else:
+            self._queue.hold_back(key, max(asked, delay))  # no event is a reason to ask the API server earlier

@@ -15,7 +15,8 @@ from modelrelease.rollout.seen import DeploymentSeen, PodTrouble
 CRASH_LOOP_RESTARTS = 3
 """Restarts of a canary's container after which it counts as a crash loop, even while the kubelet still tries."""
 
-GITOPS_MANAGERS = ("argocd", "kustomize-controller", "helm-controller", "flux", "gotk", "Helm")
+GITOPS_MANAGERS = ("argocd", "kustomize-controller", "helm-controller", "flux", "gotk", "helm")
+"""How their field managers begin, in lower case; `helm` is what Helm itself and other programs embedding it use."""
 
 _HARMLESS_WAITING = ("ContainerCreating", "PodInitializing")
 
@@ -156,7 +157,7 @@ def _replica_failure(status: dict[str, Any]) -> PodTrouble | None:
 
 
 def is_gitops(manager: str) -> bool:
-    return any(manager.startswith(known) for known in GITOPS_MANAGERS)
+    return manager.lower().startswith(GITOPS_MANAGERS)
 
 
 def _image_owner(managed_fields: list[dict[str, Any]], container: str) -> str:

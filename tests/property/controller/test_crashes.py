@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import pytest
 
+from fakes import Write
 from modelrelease.api.status import parse_status
 from modelrelease.controller.refresh import is_significant
-from modelrelease.errors import ReleaseError
+from modelrelease.errors import Conflict, ReleaseError, Retryable
 from modelrelease.ports import Kind, Manifest
 from simulation import World
 from simulation.invariants import footprint, violations
@@ -54,6 +55,10 @@ def _world(story: Story) -> World:
     return world
 
 
+def _calm(_: World) -> None:
+    """Nothing goes wrong."""
+
+
 async def _play(story: Story, prepare: Callable[[World], None]) -> World:
     """The story to its end; a kill restarts the operator a few seconds later."""
     world = _world(story)
@@ -91,7 +96,9 @@ def _end(world: World) -> End:
     stable = cast(dict[str, Any], world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, NAME))
     kinds = (Kind.MODEL_RELEASE, Kind.DEPLOYMENT, Kind.SERVICE, Kind.VIRTUAL_SERVICE)
     objects = sorted(
-        f"{kind.name}/{cast(dict[str, Any], found)['metadata']['name']}" for kind in kinds for found in world.cluster.all(kind)
+        f"{kind.name}/{cast(dict[str, Any], found)['metadata']['name']}"
+        for kind in kinds
+        for found in world.cluster.all(kind)
     )
     image = stable["spec"]["template"]["spec"]["containers"][0]["image"]
     return End(str(world.status.phase), world.status.outcome_reason, image, tuple(objects))
@@ -112,62 +119,56 @@ def _worthwhile(world: World) -> list[int]:
     return chosen
 
 
-def _killing(number: int, *, before: bool) -> Callable[[World], None]:
-    def prepare(world: World) -> None:
+@dataclass
+class Fault:
+    """Raises once, at one write of the operator, and knows whether it did."""
+
+    number: int
+    error: BaseException
+    before: bool = True
+    happened: bool = False
+
+    def prepare(self, world: World) -> None:
         first = world.cluster.attempts
 
-        def kill(write: Any) -> None:
-            if write.number == first + number:
-                raise Killed
+        def strike(write: Write) -> None:
+            if write.number == first + self.number:
+                self.happened = True
+                raise self.error
 
-        if before:
-            world.cluster.before_write = kill
+        if self.before:
+            world.cluster.before_write = strike
         else:
-            world.cluster.after_write = kill
-
-    return prepare
+            world.cluster.after_write = strike
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 async def test_a_crash_at_any_write_changes_nothing_but_time(story: Story, before: bool) -> None:
-    calm = await _play(story, lambda world: None)
+    calm = await _play(story, _calm)
     assert [] == violations(calm.cluster.history)
     numbers = _worthwhile(calm)
     assert len(numbers) >= 6
 
     for number in numbers:
-        world = await _play(story, _killing(number, before=before))
+        fault = Fault(number, Killed(), before=before)
+        world = await _play(story, fault.prepare)
         where = f"{story.name}: killed {'before' if before else 'after'} write {number} of {numbers}"
+        assert fault.happened, where
         assert _end(calm) == _end(world), where
         assert [] == violations(world.cluster.history), where
         assert footprint(calm.cluster.history) == footprint(world.cluster.history), where
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("error", ["conflict", "retryable"])
-async def test_any_write_may_fail_once(error: str) -> None:
-    from modelrelease.errors import Conflict, Retryable
-
+@pytest.mark.parametrize("error", [Conflict("somebody was first"), Retryable("503")], ids=["conflict", "retryable"])
+async def test_any_write_may_fail_once(error: ReleaseError) -> None:
     story = STORIES[0]
-    calm = await _play(story, lambda world: None)
-
-    def failing(number: int) -> Callable[[World], None]:
-        def prepare(world: World) -> None:
-            first = world.cluster.attempts
-
-            def fail(write: Any) -> None:
-                if write.number == first + number:
-                    raised: ReleaseError = Conflict("somebody was first") if error == "conflict" else Retryable("503")
-                    raise raised
-
-            world.cluster.before_write = fail
-
-        return prepare
+    calm = await _play(story, _calm)
 
     for number in _worthwhile(calm):
-        world = await _play(story, failing(number))
+        fault = Fault(number, error)
+        world = await _play(story, fault.prepare)
+        assert fault.happened, number
         assert _end(calm) == _end(world), f"{error} at write {number}"
         assert [] == violations(world.cluster.history)
-
-
