@@ -64,7 +64,9 @@ def test_a_refresh_changes_figures_and_nothing_else() -> None:
         version(phase="Progressing", step=1, analysis={"n": 2}, judge={"at": 2}, conditions=[condition]),
         version(phase="Progressing", step=2, analysis={"n": 2}, judge={"at": 2}, conditions=[condition]),
         version(phase="Progressing", step=2, weight=5, analysis={"n": 2}, conditions=[condition]),
+        version(phase="Progressing", step=2, weight=5, stable={"image": "a", "replicas": 2}, conditions=[condition]),
+        version(phase="Progressing", step=2, weight=5, stable={"image": "a", "replicas": 1}, conditions=[condition]),
         Version(0.0, None),
     ]
 
-    assert refreshes(told) == 2
+    assert refreshes(told) == 3

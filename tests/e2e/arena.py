@@ -85,9 +85,9 @@ class Arena:
         """Its reference."""
         return self.stage.images[version]
 
-    def install(self, strategy: Mapping[str, Any] = STRATEGY) -> None:
+    def install(self, strategy: Mapping[str, Any] = STRATEGY, analysis: Mapping[str, Any] = ANALYSIS) -> None:
         """A ModelRelease at rest: it names the version that stable runs."""
-        self.kube.apply(self.manifest(STABLE, strategy))
+        self.kube.apply(self.manifest(STABLE, strategy, analysis=dict(analysis)))
         self.wait_phase(Phase.STABLE, 30)
 
     def start(self, version: str) -> float:

@@ -6,7 +6,7 @@ import pytest
 
 from demo.measure import sight
 from demo.scenes import STABLE, Scene
-from e2e.arena import STEPS, STRATEGY, Arena
+from e2e.arena import ANALYSIS, STEPS, STRATEGY, Arena
 from modelrelease.api.status import Outcome, Phase
 
 pytestmark = pytest.mark.e2e
@@ -34,7 +34,8 @@ def test_healthy_version_is_served_step_by_step_and_promoted_without_an_error(ar
     [("v1.2.0-errors", "ErrorRateTooHigh"), ("v1.2.0-slow", "LatencyTooHigh")],
 )
 def test_bad_version_is_taken_off_the_air_and_only_its_clients_notice(arena: Arena, version: str, reason: str) -> None:
-    arena.install({**STRATEGY, "steps": [{"weight": 20, "minDuration": "60s"}, {"weight": 100}]})
+    strategy = {**STRATEGY, "steps": [{"weight": 20, "minDuration": "60s"}, {"weight": 100}]}
+    arena.install(strategy, {**ANALYSIS, "latencyP99": {"maxRatio": 2}})
     arena.wait_known_latency()
     scene = Scene("bad", "", version, Phase.ROLLED_BACK, 90, is_bad_from_birth=version.endswith("slow"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,8 @@ _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _NOT_COUNTED = frozenset({"events", "leases"})
 _FIGURES = frozenset({"analysis", "judge", "message"})
 """Fields of the status that a refresh of figures may change."""
+_COUNTS = frozenset({"replicas", "readyReplicas"})
+"""The same of `stable` and `canary` in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,13 @@ def refreshes(told: Sequence[Version]) -> int:
 
 def _without_figures(manifest: dict[str, Any]) -> dict[str, Any]:
     status = {key: value for key, value in manifest.get("status", {}).items() if key not in _FIGURES}
-    conditions = [
-        {key: value for key, value in condition.items() if key != "message"}
-        for condition in status.get("conditions", [])
-    ]
+    for arm in ("stable", "canary"):
+        status[arm] = _without(status.get(arm, {}), _COUNTS)
+    status["conditions"] = [_without(condition, {"message"}) for condition in status.get("conditions", [])]
     metadata = manifest["metadata"]
     steering = {key: metadata.get(key) for key in ("generation", "annotations", "finalizers", "deletionTimestamp")}
-    return {"metadata": steering, "spec": manifest.get("spec"), "status": {**status, "conditions": conditions}}
+    return {"metadata": steering, "spec": manifest.get("spec"), "status": status}
+
+
+def _without(fields: dict[str, Any], names: Set[str]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key not in names}

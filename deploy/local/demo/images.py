@@ -18,6 +18,8 @@ from localcluster.progress import Report
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 OPERATOR = "modelrelease-operator:local"
+SLOWER = {"v1.2.0-slow": "slow:600"}
+"""Faults that differ from the image's own: so slow that it shows also while the machine does something else."""
 _INFERENCE = REPOSITORY / "inference-image"
 _TRAINING_SECONDS = 5400.0
 
@@ -35,6 +37,8 @@ def build_inference(cluster: Cluster, versions: Sequence[str], folder: Path, rep
 
 def _build(cluster: Cluster, version: str, context: Path, trained: Path, report: Report) -> str:
     words = [str(_INFERENCE / "image_context.py"), version, str(context), "--models", str(trained)]
+    if version in SLOWER:
+        words += ["--fault", SLOWER[version]]
     recipe: dict[str, Any] = json.loads(_python(words, timeout_seconds=120))
     reference: str = recipe["tag"]
     build = Build(reference, Path(recipe["context"]), Path(recipe["dockerfile"]), recipe["build_args"])

@@ -79,7 +79,7 @@ SCENES: Final = (
         is_full_course=True,
     ),
     Scene("errors", "v1.2.0-errors answers 500 to everything", "v1.2.0-errors", Phase.ROLLED_BACK, 150),
-    Scene("slow", "v1.2.0-slow takes 150 ms longer", "v1.2.0-slow", Phase.ROLLED_BACK, 180, is_bad_from_birth=True),
+    Scene("slow", "v1.2.0-slow takes 600 ms longer", "v1.2.0-slow", Phase.ROLLED_BACK, 300, is_bad_from_birth=True),
     Scene("crash", "v1.2.0-crash dies 20 s after it became ready", "v1.2.0-crash", Phase.ROLLED_BACK, 240),
     Scene(
         "never-ready",
