@@ -7,6 +7,7 @@ the exit status is 0 where every stage passed.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ STAGES = ("check", "unit", "integration", "e2e")
 PROGRAMS = Path(sys.executable).parent
 PROGRESS_SECONDS = 30.0
 INFERENCE_PYTHON = ROOT / ".venv-inference" / "bin" / "python"
+FOLDERS = {"MYPYPATH": "operator:deploy/local:inference-image"}
 CHECKS = (
     ("ruff", "check", "."),
     ("mypy",),
@@ -99,7 +101,9 @@ def check() -> bool:
     passed = True
     for words in CHECKS:
         say(f"[check] {' '.join(words)}")
-        done = subprocess.run([PROGRAMS / words[0], *words[1:]], cwd=ROOT, check=False, timeout=600)
+        done = subprocess.run(
+            [PROGRAMS / words[0], *words[1:]], cwd=ROOT, check=False, timeout=600, env={**os.environ, **FOLDERS}
+        )
         passed = passed and done.returncode == 0
     return passed
 
