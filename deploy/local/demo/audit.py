@@ -15,7 +15,7 @@ from demo.watch import Version
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _NOT_COUNTED = frozenset({"events", "leases"})
-_FIGURES = frozenset({"analysis", "judge", "message"})
+_FIGURES = frozenset({"analysis", "judge", "message", "confirmedWeight"})
 """Fields of the status that a refresh of figures may change."""
 _COUNTS = frozenset({"replicas", "readyReplicas"})
 """The same of `stable` and `canary` in it."""

@@ -111,7 +111,8 @@ class Reconciler:
         before = look.seen.status
         if after.phase.is_at_rest:
             return after.message != before.message
-        return after != before and self._refreshes.allow(key, interval_seconds(look.seen))
+        confirms = after.confirmed_weight != before.confirmed_weight
+        return after != before and self._refreshes.allow(key, interval_seconds(look.seen), confirms=confirms)
 
     async def _replace_status(self, release: Manifest, status: ReleaseStatus) -> Manifest:
         manifest: Manifest = {**release, "status": dump_status(status)}

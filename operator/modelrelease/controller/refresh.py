@@ -11,7 +11,7 @@ from modelrelease.ports import Key
 WRITES_PER_SECOND = 5.0
 """Refreshes of figures, over all releases: at 10,000 releases more would drown the API server."""
 
-_FIGURES = ("analysis", "judge", "message", "stable", "canary")
+_FIGURES = ("analysis", "judge", "message", "confirmedWeight", "stable", "canary")
 
 
 def is_significant(before: ReleaseStatus, after: ReleaseStatus) -> bool:
@@ -43,14 +43,18 @@ class Refreshes:
         self._tokens = WRITES_PER_SECOND
         self._refilled = monotonic()
 
-    def allow(self, key: Key, interval_seconds: float) -> bool:
-        """Whether figures of `key` may be written now; says yes at most once per interval."""
+    def allow(self, key: Key, interval_seconds: float, *, confirms: bool = False) -> bool:
+        """Whether figures of `key` may be written now; says yes at most once per interval.
+
+        A refresh that confirms a weight does not wait for the others: until it is written, a weight that somebody else
+        sets looks like a write of our own that has not arrived. There is one per change of weight.
+        """
         now = self._monotonic()
         self._tokens = min(WRITES_PER_SECOND, self._tokens + (now - self._refilled) * WRITES_PER_SECOND)
         self._refilled = now
-        if self._tokens < 1 or now - self._last.get(key, -interval_seconds) < interval_seconds * 0.9:
+        if (self._tokens < 1 and not confirms) or now - self._last.get(key, -interval_seconds) < interval_seconds * 0.9:
             return False
-        self._tokens -= 1
+        self._tokens = max(0.0, self._tokens - 1)
         self._last[key] = now
         return True
 
