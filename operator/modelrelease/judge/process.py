@@ -32,6 +32,9 @@ from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.state import MetricState, State
 
+BLOCK = 250
+"""Releases that are judged in one array operation: enough to make its overhead small, few enough for the cache."""
+
 MetricName = Literal["errors", "latency"]
 
 METRICS: tuple[MetricName, ...] = ("errors", "latency")
@@ -149,6 +152,13 @@ def observe_many(releases: Sequence[tuple[State, Settings, Window]]) -> list[Sta
     Raises:
         ValueError: as ``observe``, for any of them; then none is judged.
     """
+    judged: list[State] = []
+    for start in range(0, len(releases), BLOCK):
+        judged += _observe_block(releases[start : start + BLOCK])
+    return judged
+
+
+def _observe_block(releases: Sequence[tuple[State, Settings, Window]]) -> list[State]:
     counted = [_counted(*release) for release in releases]
     plans = [
         (index, name, plan)
