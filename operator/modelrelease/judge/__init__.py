@@ -7,6 +7,7 @@ in. ``begin`` a release, ``enter_step`` for each weight, ``observe`` each window
 from modelrelease.judge.assessment import Assessment, MetricAssessment, assess
 from modelrelease.judge.counters import LOOKBACK_SCRAPES, Series, windows
 from modelrelease.judge.evidence import Margin
+from modelrelease.judge.native import NativeSample, classic_buckets, native_bounds
 from modelrelease.judge.planner import Estimate, Rates, requests_to_detect, requests_to_pass, seconds_to_gate
 from modelrelease.judge.process import begin, enter_step, observe, observe_many, skip_to
 from modelrelease.judge.samples import Arm, Window
@@ -23,6 +24,7 @@ __all__ = [
     "LatencyTolerance",
     "Margin",
     "MetricAssessment",
+    "NativeSample",
     "Rates",
     "Series",
     "Settings",
@@ -30,7 +32,9 @@ __all__ = [
     "Window",
     "assess",
     "begin",
+    "classic_buckets",
     "enter_step",
+    "native_bounds",
     "observe",
     "observe_many",
     "requests_to_detect",
