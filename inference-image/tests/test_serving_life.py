@@ -43,7 +43,7 @@ def eventually(happened: Callable[[], bool], seconds: float = 10.0) -> bool:
         ({"PROVIDER": "gpu"}, "PROVIDER='gpu' is not one of cpu, cuda"),
         ({"MODEL_PATH": "/nowhere/model.onnx"}, "There is no model file at /nowhere/model.onnx"),
         ({"FAULT": "sometimes"}, "FAULT='sometimes' is not known"),
-        ({"MODEL_URI": "s3://bucket/model.onnx"}, "only paths and file:/// addresses are served"),
+        ({"MODEL_URI": "s3://bucket/model.onnx"}, "only a path, file:///, http:// or https:// is served"),
         ({"MAX_BATCH": "many"}, "MAX_BATCH='many' is not a number"),
     ],
 )

@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def _load(settings: Settings) -> Server:
-    located = find_model(settings)
+    located = find_model(settings.model)
     model = load_model(located.path, settings.execution)
     identity = Identity(settings.model_name, located.version, model.card.digest[:12], settings.execution.provider)
     log.info(
@@ -92,7 +92,7 @@ def _uvicorn_config(settings: Settings, server: Server) -> uvicorn.Config:
     listening = settings.listening
     return uvicorn.Config(
         server.app, host=listening.host, port=listening.port, loop="uvloop", http="httptools", ws="none",
-        lifespan="on", log_config=None, access_log=False, server_header=False,
+        lifespan="on", proxy_headers=False, log_config=None, access_log=False, server_header=False,
         timeout_keep_alive=listening.keep_alive_seconds, timeout_graceful_shutdown=listening.finish_seconds,
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from yolo_serving.cpu_quota import usable_cores
 from yolo_serving.errors import BadSetting
 from yolo_serving.faults import FaultPlan, parse_faults
 from yolo_serving.model import Execution, Provider
+from yolo_serving.model_location import ModelSource
 
 
 class Scenario(StrEnum):
@@ -52,8 +53,7 @@ class Settings:
     """The whole configuration of one server."""
 
     model_name: str
-    model_version: str | None
-    model_location: str
+    model: ModelSource
     execution: Execution
     batching: BatchingPolicy
     decode_threads: int
@@ -115,8 +115,12 @@ def read_settings(values: Mapping[str, str]) -> Settings:
         raise BadSetting(f"LOG_LEVEL={level!r} is not one of debug, info, warning, error.")
     return Settings(
         model_name=env.text("MODEL_NAME", "yolov8"),
-        model_version=env.optional_text("MODEL_VERSION"),
-        model_location=env.optional_text("MODEL_URI") or env.text("MODEL_PATH", "/model/model.onnx"),
+        model=ModelSource(
+            env.optional_text("MODEL_URI") or env.text("MODEL_PATH", "/model/model.onnx"),
+            env.optional_text("MODEL_VERSION"),
+            env.optional_text("MODEL_SHA256"),
+            env.integer("MODEL_MAX_BYTES", 4 << 30, 1, 1 << 50),
+        ),
         execution=Execution(env.one_of("PROVIDER", Provider, Provider.CPU), threads, memory or None),
         batching=_batching(env),
         decode_threads=env.integer("DECODE_THREADS", cores, 1, 1024),

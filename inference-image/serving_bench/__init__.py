@@ -1,0 +1,1 @@
+"""Measures the server against what the same machine does without one."""
