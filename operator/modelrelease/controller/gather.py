@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,8 +17,8 @@ from modelrelease.controller.policies import POLICY_KINDS, uncovered
 from modelrelease.controller.workload import deployment_seen, field_owner
 from modelrelease.errors import Terminal
 from modelrelease.ports import Cluster, Key, Kind, Manifest, Traffic, Watched
-from modelrelease.rollout.canary import route_reference
-from modelrelease.rollout.labels import FINALIZER, RELEASE, ROUTE, canary_name
+from modelrelease.rollout.canary import route_reference, stamped_reference
+from modelrelease.rollout.labels import FINALIZER, RELEASE, canary_name
 from modelrelease.rollout.seen import AnalysisSeen, AutoscalerSeen, DeploymentSeen, RouteReference, RouteSeen, Seen
 
 
@@ -55,8 +54,9 @@ class Gatherer:
             self._canary_service(key, spec) if not settled else _nothing(),
             self._route(key.namespace, reference),
         )
-        stamped = reference if canary is None else stamped_reference(canary.manifest, reference)
-        if stamped != reference:
+        stamped = stamped_reference(canary.manifest) if canary is not None else None
+        if stamped is not None and stamped != reference:
+            # The release goes on with the route it began with: an edit of spec.traffic must not leave that split.
             reference = stamped
             route = await self._route(key.namespace, reference)
         preparing = status.phase is Phase.PREPARING
@@ -183,15 +183,6 @@ def _is_of(manifest: Manifest, key: Key) -> bool:
     """Whether an object was made for this release."""
     annotations = cast(dict[str, Any], manifest)["metadata"].get("annotations") or {}
     return bool(annotations.get(RELEASE) == key.name)
-
-
-def stamped_reference(canary: Manifest, asked: RouteReference) -> RouteReference:
-    """The route that the release began with: an edit of `spec.traffic` must not leave the canary in the old one."""
-    annotations = cast(dict[str, Any], canary)["metadata"].get("annotations") or {}
-    try:
-        return RouteReference(**json.loads(annotations[ROUTE]))
-    except (KeyError, TypeError, ValueError):
-        return asked  # taken off or damaged by hand
 
 
 def _pod_labels(deployment: DeploymentSeen) -> Mapping[str, str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any, cast
 
 import structlog
 
 from modelrelease.errors import Terminal
 from modelrelease.ports import Cluster, Key, Kind, Traffic
-from modelrelease.rollout.labels import RELEASE, ROUTE, release_label
+from modelrelease.rollout.canary import stamped_reference
+from modelrelease.rollout.labels import RELEASE, release_label
+from modelrelease.rollout.retreat import GONE
 from modelrelease.rollout.seen import RouteReference
 
 DRAIN_SECONDS = 30.0
@@ -36,16 +37,20 @@ class Orphans:
             if annotations.get(RELEASE) != key.name:
                 continue
             _log.warning("canary without a ModelRelease", release=str(key), deployment=metadata["name"])
-            await self._take_traffic(key, annotations.get(ROUTE, ""))
+            reference = stamped_reference(manifest)
+            if reference is None:
+                _log.error("canary without the stamp of its route is left alone", deployment=metadata["name"])
+                continue
+            await self._take_traffic(key, reference)
             await self._cluster.delete(Kind.DEPLOYMENT, key.namespace, metadata["name"], uid=metadata["uid"])
 
-    async def _take_traffic(self, key: Key, stamped: str) -> None:
-        if not stamped:
-            return
-        reference = RouteReference(**json.loads(stamped))
+    async def _take_traffic(self, key: Key, reference: RouteReference) -> None:
+        """Raises Terminal where the route is there but cannot be read: it may still send traffic to the canary."""
         try:
             seen = await self._traffic.read(key.namespace, reference)
         except Terminal as problem:
+            if problem.reason not in GONE:
+                raise
             _log.warning("route of an orphaned canary is gone", release=str(key), reason=problem.reason)
             return
         if not seen.has_canary:

@@ -29,8 +29,8 @@ def _essence(status: ReleaseStatus) -> dict[str, Any]:
     dumped["conditions"] = [
         (one["type"], one["status"], one["reason"], one["observedGeneration"]) for one in dumped["conditions"]
     ]
-    # The arms' images and digests are decisions, their counts of replicas are figures.
-    dumped["images"] = [(arm.image, arm.digest) for arm in (status.stable, status.canary)]
+    # What is released is a decision; what stable runs, and both arms' counts of replicas, are figures.
+    dumped["released"] = (status.canary.image, status.canary.digest)
     return dumped
 
 

@@ -32,7 +32,8 @@ def deployment_seen(manifest: Manifest, pods: Sequence[Manifest], container: str
     since = [moment for pod in ready if (moment := _ready_since(pod)) is not None]
     name = chosen.get("name", "")
     digests = tuple(sorted({digest for pod in living if (digest := _digest(pod, name))}))
-    ready_digests = sorted({digest for pod in ready if (digest := _digest(pod, name))})
+    image = chosen.get("image", "")
+    ready_digests = sorted({digest for pod in ready if _repository(digest := _digest(pod, name)) == _repository(image)})
     replicas = spec.get("replicas", 1)
     restarts = sum(_restarts(pod) for pod in living)
     return DeploymentSeen(
@@ -43,7 +44,7 @@ def deployment_seen(manifest: Manifest, pods: Sequence[Manifest], container: str
         ready=status.get("readyReplicas", 0),
         available=status.get("availableReplicas", 0),
         is_rolled_out=_is_rolled_out(metadata, status, replicas),
-        image=chosen.get("image", ""),
+        image=image,
         env=tuple((item["name"], item.get("value", "")) for item in chosen.get("env") or [] if "valueFrom" not in item),
         digest=ready_digests[0] if ready_digests else "",
         digests=digests,
@@ -114,6 +115,17 @@ def _digest(pod: dict[str, Any], container: str) -> str:
             reported = str(item.get("imageID", "")).removeprefix("docker-pullable://")
             return reported if "@sha256:" in reported else ""
     return ""
+
+
+def _repository(reference: str) -> str:
+    """The repository of an image in full. An image imported by hand reports a digest in one that nobody can pull."""
+    name = reference.partition("@")[0]
+    path, slash, last = name.rpartition("/")
+    name = f"{path}{slash}{last.partition(':')[0]}"
+    first = name.partition("/")[0]
+    if "/" not in name:
+        return f"docker.io/library/{name}"
+    return name if "." in first or ":" in first or first == "localhost" else f"docker.io/{name}"
 
 
 def _trouble(pods: list[dict[str, Any]]) -> PodTrouble | None:

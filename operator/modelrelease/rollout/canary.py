@@ -39,6 +39,15 @@ def route_reference(spec: ModelReleaseSpec) -> RouteReference:
     )
 
 
+def stamped_reference(canary: Manifest) -> RouteReference | None:
+    """The route that a canary was made for, as stamped on it; None where somebody took that off or damaged it."""
+    annotations = cast(dict[str, Any], canary)["metadata"].get("annotations") or {}
+    try:
+        return RouteReference(**json.loads(annotations[ROUTE]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def container_name(template: Manifest, wanted: str | None) -> str:
     """The container whose image a release changes. Raises Terminal(ContainerMissing) naming those there are."""
     body = cast(dict[str, Any], template)

@@ -103,7 +103,7 @@ def _canary_available(status: ReleaseStatus, seen: Seen) -> _Fact:
         return ConditionStatus.FALSE, "NoCanary", "No canary exists outside of a release."
     canary = seen.canary
     if canary is None:
-        return ConditionStatus.FALSE, "NotCreated", "The canary's Deployment does not exist yet."
+        return ConditionStatus.FALSE, "NotAvailable", "The canary's Deployment does not exist yet."
     if canary.available > 0:
         return ConditionStatus.TRUE, "Available", f"At least one pod of {canary.name} is available."
     if canary.trouble is not None:
@@ -112,9 +112,11 @@ def _canary_available(status: ReleaseStatus, seen: Seen) -> _Fact:
 
 
 def _analysis_healthy(status: ReleaseStatus, seen: Seen) -> _Fact:
-    if status.phase.is_at_rest or seen.analysis is None:
+    if status.phase.is_at_rest:
         return ConditionStatus.UNKNOWN, "NotAnalysing", "No analysis is under way."
-    healthy = seen.analysis.health in (MetricsHealth.FRESH, MetricsHealth.WAITING)
+    healthy = seen.analysis is None or seen.analysis.health in (MetricsHealth.FRESH, MetricsHealth.WAITING)
+    if seen.analysis is None or (healthy and status.phase is Phase.PREPARING):
+        return ConditionStatus.UNKNOWN, "NotAnalysing", "Analysis begins with the first step."
     reason = "MetricsFresh" if healthy else str(seen.analysis.health)
     skipped = [metric.message for metric in status.analysis.metrics if metric.message]
     message = "; ".join(skipped) if healthy and skipped else seen.analysis.message

@@ -19,6 +19,7 @@ from modelrelease.errors import Terminal
 from modelrelease.rollout.canary import container_name, created_stable, created_virtual_service
 from modelrelease.rollout.conditions import Stall
 from modelrelease.rollout.decision import (
+    IMMEDIATELY,
     AddFinalizer,
     Announcement,
     CreateDeployment,
@@ -236,7 +237,8 @@ def _begin(seen: Seen, now: float) -> Decision:
         return conclude(seen, now, "A release is waiting: spec.paused is true.", again_seconds=REST_SECONDS)
     tag = image_tag(seen.spec.image)
     if not seen.has_finalizer:
-        return conclude(seen, now, status.message or f"Beginning the release of {tag}.", effect=AddFinalizer())
+        # The status waits for the next look, which writes the intent: conditions of an older generation fool nobody.
+        return Decision(status, AddFinalizer(), again_seconds=IMMEDIATELY)
     steps = len(seen.spec.strategy.steps)
     weights = " → ".join(str(step.weight) for step in seen.spec.strategy.steps)
     before = image_tag(seen.stable.image) if seen.stable else "?"

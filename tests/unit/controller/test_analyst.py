@@ -1,0 +1,286 @@
+"""From raw samples to the judge's state: what is asked, what counts, and what a restart changes (nothing)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from fakes import FakeClock, FakeMetrics
+from modelrelease.api.spec import Analysis
+from modelrelease.api.status import Phase, ReleaseStatus, Snapshot
+from modelrelease.controller.analyst import BASELINE_SECONDS, CHUNK_SECONDS, Analyst, Pods
+from modelrelease.judge import State, enter_step
+from modelrelease.ports import Key, Samples, Watched
+from modelrelease.rollout.analysis import grid_after, judge_settings
+from modelrelease.rollout.seen import AnalysisSeen, MetricsHealth
+from simulation.looks import spec_of
+
+KEY, OTHER = Key("vision", "a"), Key("vision", "b")
+WATCHED = Watched("vision", "a", "a-canary", "Istio", ("5xx", "0"))
+
+
+@dataclass
+class Prometheus(FakeMetrics):
+    """Remembers what was asked."""
+
+    asked: list[tuple[int, float, float]] = field(default_factory=list)
+
+    async def query(
+        self, watched: Mapping[Key, Watched], *, start_seconds: float, end_seconds: float
+    ) -> Mapping[Key, Samples]:
+        self.asked.append((len(watched), start_seconds, end_seconds))
+        return await super().query(watched, start_seconds=start_seconds, end_seconds=end_seconds)
+
+
+class Bench:
+    """One release under analysis; a second of traffic at a time, half of it to each arm."""
+
+    def __init__(self, *, interval: str = "1s", warm_up: str = "0s", scrape: float = 1.0, lag: str = "2s") -> None:
+        self.clock = FakeClock()
+        self.metrics = Prometheus(scrape_interval_seconds=scrape)
+        self.scrape_seconds = scrape
+        self.woken: list[Key] = []
+        spec = spec_of(analysis={"interval": interval, "warmUp": warm_up, "lag": lag})
+        snapshot = Snapshot(strategy=spec.strategy, analysis=spec.analysis)
+        self.status = ReleaseStatus(phase=Phase.PREPARING, revision="r", snapshot=snapshot)
+        self.pods = Pods()
+        self.restart()
+
+    @property
+    def analysis(self) -> Analysis:
+        assert self.status.snapshot is not None
+        return self.status.snapshot.analysis
+
+    def restart(self) -> None:
+        self.analyst = Analyst({"default": self.metrics}, frozenset({"Istio"}), self.clock, self.woken.append)
+
+    def look(self) -> AnalysisSeen:
+        return self.analyst.look(KEY, WATCHED, self.status, self.pods, self.clock.now())
+
+    def traffic(self, seconds: int, *, to_canary: int = 5, errors: int = 0) -> None:
+        for _ in range(seconds):
+            self.metrics.count("a", "stable", 10)
+            if to_canary:
+                self.metrics.count("a-canary", "canary", to_canary - errors)
+                self.metrics.count("a-canary", "canary", errors, code="503")
+            self.clock.advance(1.0)
+            if self.clock.now() % self.scrape_seconds == 0:
+                self.metrics.scrape(self.clock.now())
+
+    async def tick(self) -> AnalysisSeen:
+        self.look()
+        await self.analyst.tick("default")
+        return self.look()
+
+    def enter(self, step: int, state: State) -> None:
+        assert self.status.snapshot is not None
+        settings = judge_settings(self.status.snapshot.strategy, self.analysis)
+        at = grid_after(self.clock.now(), self.analysis.interval)
+        entered = enter_step(state, settings, step=step - 1, at_seconds=at)
+        changes: dict[str, Any] = {"step": step, "step_started_at": self.clock.now(), "judge": entered.to_json()}
+        self.status = self.status.model_copy(update=changes)
+
+    async def begun(self) -> State:
+        """Baseline read and the first step entered."""
+        self.traffic(60, to_canary=0)
+        seen = await self.tick()
+        assert seen.state is not None
+        self.enter(1, seen.state)
+        return seen.state
+
+
+async def test_the_baseline_is_asked_for_once_and_no_traffic_of_the_canary_is_in_it() -> None:
+    bench = Bench()
+    state = await bench.begun()
+    now = bench.clock.now()
+    assert [(1, now - BASELINE_SECONDS - 5, now)] == bench.metrics.asked
+    assert (-1, now - 2) == (state.step, state.cursor_seconds)
+    assert state.errors.past[1] > 500
+
+
+async def test_one_query_answers_for_all_releases() -> None:
+    bench = Bench()
+    await bench.begun()
+    others = [Key("vision", str(number)) for number in range(5)]
+    for key in others:
+        bench.analyst.look(key, WATCHED, bench.status, Pods(), bench.clock.now())
+    bench.traffic(3)
+    bench.metrics.asked.clear()
+    await bench.tick()
+    assert [6] == [number for number, _, _ in bench.metrics.asked]
+
+
+async def test_slow_scrapes_do_not_tear_the_query_apart() -> None:
+    """At 60 s between scrapes every question reaches back five minutes; it is one question all the same."""
+    bench = Bench(interval="10s", scrape=60.0, lag="120s")
+    bench.traffic(600, to_canary=0)
+    state = (await bench.tick()).state
+    assert state is not None
+    bench.enter(1, state)
+    bench.analyst.look(OTHER, WATCHED, bench.status, Pods(), bench.clock.now())
+    bench.traffic(60)
+    bench.metrics.asked.clear()
+    await bench.tick()
+    assert [2] == [number for number, _, _ in bench.metrics.asked]
+
+
+async def test_nobody_is_asked_before_there_can_be_anything_new() -> None:
+    bench = Bench(interval="10s")
+    await bench.begun()
+    bench.traffic(12)
+    await bench.tick()
+    bench.woken.clear()
+    asked = len(bench.metrics.asked)
+    bench.clock.advance(0.5)
+    await bench.tick()
+    assert (asked, []) == (len(bench.metrics.asked), bench.woken)
+
+
+async def test_restarts_between_any_two_ticks_change_no_bit() -> None:
+    calm, shaken = Bench(), Bench()
+    for bench in (calm, shaken):
+        await bench.begun()
+    for second in range(40):
+        for bench in (calm, shaken):
+            bench.traffic(1, errors=second % 2)
+        await calm.tick()
+        if second % 7 == 3:
+            seen = await shaken.tick()
+            assert seen.state is not None
+            shaken.status = shaken.status.model_copy(update={"judge": seen.state.to_json()})
+            shaken.restart()
+    assert (await calm.tick()).state == (await shaken.tick()).state
+
+
+async def test_a_long_gap_is_caught_up_in_pieces_to_the_same_state() -> None:
+    calm, away = Bench(), Bench()
+    for bench in (calm, away):
+        await bench.begun()
+    for _ in range(800):
+        calm.traffic(1)
+        away.traffic(1)
+        await calm.tick()
+    away.restart()
+    healths = []
+    for _ in range(4):
+        seen = await away.tick()
+        healths.append(seen.health)
+    assert [MetricsHealth.WAITING, MetricsHealth.FRESH, MetricsHealth.FRESH, MetricsHealth.FRESH] == healths
+    assert calm.look().state == seen.state
+    assert all(end - start <= CHUNK_SECONDS + 20 for _, start, end in away.metrics.asked)
+
+
+async def test_a_gap_without_any_sample_is_got_over() -> None:
+    """Prometheus itself was away for longer than one piece: there will never be a sample in it."""
+    bench = Bench()
+    await bench.begun()
+    bench.clock.advance(3000)
+    bench.traffic(30)
+    for _ in range(10):
+        seen = await bench.tick()
+    assert MetricsHealth.FRESH is seen.health
+    assert seen.requests_in_step > 50
+
+
+@pytest.mark.parametrize("interval", ["1s", "10s"])
+async def test_warm_up_counts_in_neither_arm(interval: str) -> None:
+    bench = Bench(interval=interval, warm_up="20s", scrape=3.0, lag="6s")
+    bench.traffic(120, to_canary=0)
+    state = (await bench.tick()).state
+    assert state is not None
+    bench.enter(1, state)
+    bench.traffic(10)
+    changed = bench.clock.now()
+    bench.pods = Pods(canary_changed_seconds=changed)
+    for _ in range(19):
+        bench.traffic(1, errors=5)
+        await bench.tick()
+    for _ in range(60):
+        bench.traffic(1)
+        await bench.tick()
+    state = bench.look().state
+    assert state is not None
+    assert 0 == state.errors.step.canary_bad
+    assert state.errors.step.canary > 100
+    assert state.errors.step.stable <= 2 * state.errors.step.canary + 40
+
+
+HEALTH: dict[str, tuple[Any, MetricsHealth, str]] = {
+    "fresh": (lambda bench: bench.traffic(3), MetricsHealth.FRESH, "fresh"),
+    "no answer": (
+        lambda bench: setattr(bench.metrics, "problem", "connection refused"),
+        MetricsHealth.UNAVAILABLE,
+        "connection refused",
+    ),
+    "old samples": (lambda bench: bench.clock.advance(60), MetricsHealth.STALE, "old"),
+    "no series": (lambda bench: bench.metrics._samples.clear(), MetricsHealth.STALE, "no samples"),
+}
+
+
+@pytest.mark.parametrize(("happens", "expected", "word"), HEALTH.values(), ids=HEALTH)
+async def test_health(happens: Any, expected: MetricsHealth, word: str) -> None:
+    bench = Bench()
+    await bench.begun()
+    bench.traffic(5)
+    await bench.tick()
+    happens(bench)
+    bench.clock.advance(2)
+    seen = await bench.tick()
+    assert expected is seen.health
+    assert word in seen.message
+
+
+async def test_health_comes_back_with_the_metrics() -> None:
+    bench = Bench()
+    await bench.begun()
+    bench.metrics.problem = "connection refused"
+    bench.traffic(30)
+    await bench.tick()
+    bench.metrics.problem = ""
+    bench.traffic(1)
+    assert MetricsHealth.FRESH is (await bench.tick()).health
+
+
+def test_before_the_first_answer_it_waits() -> None:
+    seen = Bench().look()
+    assert (MetricsHealth.WAITING, None) == (seen.health, seen.state)
+
+
+@pytest.mark.parametrize("damage", [{"v": 999}, {"v": 1, "at": 0}])
+async def test_a_checkpoint_of_another_version_begins_anew_in_its_step(damage: dict[str, Any]) -> None:
+    bench = Bench()
+    await bench.begun()
+    bench.status = bench.status.model_copy(update={"judge": damage, "step": 3})
+    bench.traffic(5)
+    state = (await bench.tick()).state
+    assert state is not None
+    assert 2 == state.step
+
+
+@pytest.mark.parametrize(
+    ("provider", "source", "word"),
+    [("default", "Istio", ""), ("else", "Istio", "default"), ("default", "Mine", "Istio")],
+)
+def test_what_is_not_configured_is_named_with_what_is(provider: str, source: str, word: str) -> None:
+    problem = Bench().analyst.problem(provider, source)
+    assert (word in problem, bool(word)) == (True, bool(problem))
+
+
+async def test_what_is_forgotten_is_not_asked_for() -> None:
+    bench = Bench()
+    await bench.begun()
+    bench.analyst.forget(KEY)
+    bench.metrics.asked.clear()
+    await bench.analyst.tick("default")
+    assert [] == bench.metrics.asked
+
+
+def test_ticks_come_just_after_a_grid_point_is_old_enough() -> None:
+    bench = Bench(interval="10s", lag="4s")
+    bench.look()
+    bench.clock.advance(3.0)
+    due = bench.clock.now() + bench.analyst._until_tick("default")
+    assert 4.02 == pytest.approx(due % 10)

@@ -1,0 +1,98 @@
+"""What is left of a release whose ModelRelease vanished."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from fakes import FakeCluster
+from modelrelease.adapters.istio import IstioTraffic
+from modelrelease.controller.orphan import Orphans
+from modelrelease.errors import Terminal
+from modelrelease.ports import Kind
+from modelrelease.rollout.canary import canary_deployment
+from modelrelease.rollout.labels import RELEASE, ROUTE
+from simulation.looks import spec_of
+from simulation.world import KEY, NAME, NAMESPACE, VIRTUAL_SERVICE, deployment, service
+
+CANARY = f"{NAME}-canary"
+
+
+def _cluster(weight: int | None, **annotations: str | None) -> FakeCluster:
+    """A canary and a route that gives it `weight`; annotations of the canary replaced, or with None left out."""
+    cluster = FakeCluster()
+    canary: Any = canary_deployment(deployment(1), service(), spec_of(), release=NAME, revision="r", replicas=1)
+    for key, value in annotations.items():
+        canary["metadata"]["annotations"].pop(f"modelrelease.dev/{key}")
+        if value is not None:
+            canary["metadata"]["annotations"][f"modelrelease.dev/{key}"] = value
+    cluster.put(Kind.DEPLOYMENT, canary)
+    route: Any = copy.deepcopy(VIRTUAL_SERVICE)
+    if weight is not None:
+        stable = route["spec"]["http"][0]["route"][0]
+        stable["weight"] = 100 - weight
+        other = {**stable, "destination": {**stable["destination"], "host": CANARY}, "weight": weight}
+        route["spec"]["http"][0]["route"] = [stable, other]
+    cluster.put(Kind.VIRTUAL_SERVICE, route)
+    return cluster
+
+
+async def _clean(cluster: FakeCluster) -> list[tuple[str, str]]:
+    await Orphans(cluster, IstioTraffic(cluster), drain_seconds=0.0).clean_up(KEY)
+    return [(write.verb, write.kind.name) for write in cluster.writes]
+
+
+SHAPE, WEIGHT, GONE = ("replace", "VIRTUAL_SERVICE"), ("replace", "VIRTUAL_SERVICE"), ("delete", "DEPLOYMENT")
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"), [(20, [WEIGHT, SHAPE, GONE]), (0, [SHAPE, GONE]), (None, [GONE])], ids=["20", "0", "none"]
+)
+async def test_traffic_goes_first(weight: int | None, expected: list[tuple[str, str]]) -> None:
+    cluster = _cluster(weight)
+    assert expected == await _clean(cluster)
+    route = cluster.peek(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME)
+    assert route is not None
+    assert VIRTUAL_SERVICE["spec"] == route["spec"]
+    assert expected == await _clean(cluster), "the second time there is nothing left to do"
+
+
+async def test_a_route_that_is_gone_holds_nothing_up() -> None:
+    cluster = _cluster(20)
+    cluster.remove(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME)
+    assert [GONE] == await _clean(cluster)
+
+
+async def test_a_route_that_cannot_be_read_may_still_send_traffic() -> None:
+    cluster = _cluster(20)
+
+    def split_oddly(body: dict[str, Any]) -> None:
+        route = body["spec"]["http"][0]["route"]
+        route.append({**route[0], "destination": {**route[0]["destination"], "subset": "b"}})
+
+    cluster.edit(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME, split_oddly)
+    with pytest.raises(Terminal):
+        await _clean(cluster)
+    assert cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY) is not None
+
+
+async def test_another_release_with_the_same_label_is_left_alone() -> None:
+    assert [] == await _clean(_cluster(20, release="somebody-else"))
+
+
+@pytest.mark.parametrize("stamp", [None, "not json", json.dumps({"unknown": 1}), json.dumps([])])
+async def test_a_stamp_that_cannot_be_read_is_not_guessed_at(stamp: str | None) -> None:
+    cluster = _cluster(20, route=stamp)
+    assert [] == await _clean(cluster)
+    assert cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY) is not None
+
+
+async def test_labels_lead_to_it_and_annotations_decide() -> None:
+    canary = _cluster(None).peek(Kind.DEPLOYMENT, NAMESPACE, CANARY)
+    assert canary is not None
+    metadata: Any = canary["metadata"]
+    assert (NAME, NAME) == (metadata["labels"][RELEASE], metadata["annotations"][RELEASE])
+    assert NAME == json.loads(metadata["annotations"][ROUTE])["virtual_service"]
