@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +15,9 @@ from demo.watch import Version
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _NOT_COUNTED = frozenset({"events", "leases"})
-_FIGURES = frozenset({"analysis", "judge", "message", "confirmedWeight"})
-"""Fields of the status that a refresh of figures may change."""
-_COUNTS = frozenset({"replicas", "readyReplicas"})
-"""The same of `stable` and `canary` in it."""
+_DECISIONS = ("phase", "step", "weight", "outcome", "retries", "paused", "lastHandled")
+"""What people and machines act on in the status, beside the conditions. A write that changes nothing of it is a refresh
+of figures, which comes once an interval while people watch: whatever changed rode along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +80,17 @@ def _resource(event: dict[str, Any]) -> str:
 
 
 def refreshes(told: Sequence[Version]) -> int:
-    """Neighbouring versions of a ModelRelease that differ in nothing but figures."""
+    """Neighbouring versions of a ModelRelease that say the same and differ in figures."""
     manifests = [version.manifest for version in told if version.manifest is not None]
-    return sum(_without_figures(before) == _without_figures(after) for before, after in itertools.pairwise(manifests))
+    return sum(_decisions(before) == _decisions(after) for before, after in itertools.pairwise(manifests))
 
 
-def _without_figures(manifest: dict[str, Any]) -> dict[str, Any]:
-    status = {key: value for key, value in manifest.get("status", {}).items() if key not in _FIGURES}
-    for arm in ("stable", "canary"):
-        status[arm] = _without(status.get(arm, {}), _COUNTS)
-    status["conditions"] = [_without(condition, {"message"}) for condition in status.get("conditions", [])]
-    metadata = manifest["metadata"]
+def _decisions(manifest: dict[str, Any]) -> dict[str, Any]:
+    status, metadata = manifest.get("status", {}), manifest["metadata"]
     steering = {key: metadata.get(key) for key in ("generation", "annotations", "finalizers", "deletionTimestamp")}
-    return {"metadata": steering, "spec": manifest.get("spec"), "status": status}
-
-
-def _without(fields: dict[str, Any], names: Set[str]) -> dict[str, Any]:
-    return {key: value for key, value in fields.items() if key not in names}
+    said = {key: status.get(key) for key in _DECISIONS}
+    conditions = [
+        tuple(condition.get(key) for key in ("type", "status", "reason", "observedGeneration"))
+        for condition in status.get("conditions", [])
+    ]
+    return {"metadata": steering, "spec": manifest.get("spec"), "status": said, "conditions": conditions}
