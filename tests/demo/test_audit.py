@@ -69,4 +69,4 @@ def test_a_refresh_changes_figures_and_nothing_else() -> None:
         Version(0.0, None),
     ]
 
-    assert refreshes(told) == 3
+    assert refreshes(told) == 4
