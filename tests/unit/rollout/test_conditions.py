@@ -30,7 +30,6 @@ CONDITIONS = (
     ("succeeded", resting(), ("True", "False", "False", "True")),
     ("stable from the start", resting(Phase.STABLE), ("True", "False", "False", "True")),
     ("rolled back", resting(Phase.ROLLED_BACK, stable=stable_seen()), ("False", "False", "False", "False")),
-    ("a new image, not begun", replace(resting(), spec=NEWER, generation=2), ("False", "True", "False", "Unknown")),
     (
         "a new image, waiting for spec.paused",
         replace(resting(), spec=NEWER.model_copy(update={"paused": True}), generation=2),
