@@ -170,6 +170,8 @@ def route_gone(seen: Seen, now: float) -> Decision | None:
     """The route cannot be managed: say why, guess nothing, go on when it is back."""
     if seen.route is not None or seen.status.phase not in ACTIVE:
         return None
+    if seen.status.phase is Phase.PROMOTING and seen.status.weight == 0 and seen.canary is None:
+        return None  # it is not needed any more
     reason, sentence = seen.route_problem or ("RouteUnknown", "The route could not be read.")
     return conclude(seen, now, sentence, stall=Stall(reason, sentence))
 

@@ -1,0 +1,245 @@
+"""Scenes in which others interfere: refusals, rivals, strangers, edits and other kinds of releases."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from fakes import Write
+from modelrelease.api.status import ConditionStatus, ConditionType, Outcome, Phase
+from modelrelease.errors import Forbidden
+from modelrelease.ports import Key, Kind
+from simulation import World
+from simulation.invariants import violations
+from simulation.world import KEY, NAME, NAMESPACE, NEW_IMAGE, STABLE_IMAGE, VIRTUAL_SERVICE, deployment, release
+
+CANARY = f"{NAME}-canary"
+
+
+def _over(world: World) -> bool:
+    return bool(world.status.history) and world.status.phase.is_at_rest
+
+
+async def _world(replicas: int = 1, **spec: Any) -> World:
+    made = World(rps=40)
+    made.deploy_stable(replicas)
+    await made.run(40)
+    made.apply(**{"image": NEW_IMAGE, **spec})
+    return made
+
+
+def _container(world: World) -> dict[str, Any]:
+    found = cast(dict[str, Any], world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, NAME))
+    return dict(found["spec"]["template"]["spec"]["containers"][0])
+
+
+def _writes(world: World, since: int) -> list[tuple[str, str]]:
+    return [(write.verb, write.kind.name) for write in world.cluster.writes[since:]]
+
+
+async def test_a_permission_that_is_taken_away_is_said_once_and_tried_on() -> None:
+    world = await _world()
+    await world.run(300, until=lambda one: one.weight == 1)
+    await world.run(2)
+
+    def refuse(write: Write) -> None:
+        if write.kind is Kind.VIRTUAL_SERVICE:
+            raise Forbidden("virtualservices is forbidden")
+
+    world.cluster.before_write = refuse
+    await world.run(300, until=lambda one: "Forbidden" in one.announcer.reasons)
+    await world.run(3)
+    before = len(world.cluster.writes)
+    await world.run(60)
+    stalled = world.status.condition(ConditionType.STALLED)
+    assert stalled is not None
+    assert (ConditionStatus.TRUE, "Forbidden", 1) == (stalled.status, stalled.reason, world.weight)
+    assert 1 == world.announcer.reasons.count("Forbidden")
+    assert [] == _writes(world, before)
+
+    world.cluster.before_write = None
+    await world.run(600, until=_over)
+    assert Phase.SUCCEEDED is world.status.phase
+
+
+async def test_a_verdict_that_cannot_be_carried_out_is_tried_until_it_can() -> None:
+    world = await _world()
+    await world.run(300, until=lambda one: one.weight == 5)
+    world.canary.error_rate = 1.0
+
+    def refuse(write: Write) -> None:
+        if write.kind is Kind.VIRTUAL_SERVICE:
+            raise Forbidden("virtualservices is forbidden")
+
+    world.cluster.before_write = refuse
+    await world.run(30)
+    assert 5 == world.weight
+    world.cluster.before_write = None
+    await world.run(15, until=lambda one: one.weight == 0)
+    await world.run(60, until=_over)
+    assert Outcome.ROLLED_BACK is world.status.history[0].outcome
+
+
+async def test_a_strangers_deployment_with_the_canarys_name_is_neither_used_nor_removed() -> None:
+    world = World(rps=40)
+    world.deploy_stable()
+    mine: Any = deployment(1)
+    mine["metadata"]["name"] = CANARY
+    world.cluster.put(Kind.DEPLOYMENT, mine)
+    await world.run(20)
+    world.apply()
+    await world.run(30)
+    stalled = world.status.condition(ConditionType.STALLED)
+    assert stalled is not None
+    assert "NameTaken" == stalled.reason
+    assert [] == [write for write in world.cluster.writes if write.name == CANARY]
+    assert 1 == world.announcer.reasons.count("NameTaken")
+
+
+async def test_the_loser_of_a_conflict_touches_nothing_of_the_winners() -> None:
+    world = await _world()
+    await world.run(300, until=lambda one: one.weight == 5)
+    rival: Any = release(NEW_IMAGE)
+    rival["metadata"]["name"] = "rival"
+    world.cluster.put(Kind.MODEL_RELEASE, rival)
+    key = Key(NAMESPACE, "rival")
+    for _ in range(5):
+        before = len(world.cluster.writes)
+        await world.reconciler.reconcile(key)
+        assert {"MODEL_RELEASE"} >= {kind for _, kind in _writes(world, before)}
+        await world.run(2)
+    assert world.exists(Kind.DEPLOYMENT, CANARY)
+    await world.run(600, until=_over)
+    assert Phase.SUCCEEDED is world.status.phase
+
+
+async def test_an_environment_alone_is_released() -> None:
+    world = World(rps=40)
+    world.deploy_stable()
+    await world.run(40)
+    world.apply(STABLE_IMAGE)
+    await world.run(5)
+    assert Phase.STABLE is world.status.phase
+    world.apply(STABLE_IMAGE, env=[{"name": "MODEL_URI", "value": "s3://b"}])
+    await world.run(900, until=_over)
+    assert Phase.SUCCEEDED is world.status.phase
+    assert [{"name": "MODEL_URI", "value": "s3://b"}] == _container(world)["env"]
+    await world.run(400)
+    assert Phase.SUCCEEDED is world.status.phase
+
+
+TEMPLATE: dict[str, Any] = {"spec": {"containers": [{"name": "server", "ports": [{"containerPort": 8000}]}]}}
+
+
+async def test_a_template_creates_what_serves_and_is_released_when_edited() -> None:
+    world = World(rps=40)
+    traffic = {"hosts": ["detect.example.com"], "gateways": ["istio-system/ingressgateway"]}
+    workload: dict[str, Any] = {"deployment": NAME, "template": TEMPLATE, "replicas": 2}
+    world.apply(STABLE_IMAGE, workload=workload, traffic=traffic)
+    await world.run(40)
+    assert (Phase.STABLE, True) == (world.status.phase, world.exists(Kind.VIRTUAL_SERVICE, NAME))
+    edited = {"spec": {"containers": [{**TEMPLATE["spec"]["containers"][0], "args": ["--half"]}]}}
+
+    world.apply(STABLE_IMAGE, workload={**workload, "template": edited}, traffic=traffic)
+    await world.run(900, until=_over)
+
+    assert Phase.SUCCEEDED is world.status.phase
+    assert ["--half"] == _container(world)["args"]
+    stable = cast(dict[str, Any], world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, NAME))
+    labels = stable["spec"]["template"]["metadata"]["labels"]
+    assert stable["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME)
+    world.wake()
+    await world.run(20)
+    kept = [(Kind.DEPLOYMENT, NAME), (Kind.SERVICE, NAME), (Kind.VIRTUAL_SERVICE, NAME)]
+    assert all(world.exists(kind, name) for kind, name in kept)
+
+
+async def test_an_edit_of_the_route_applies_to_the_next_release() -> None:
+    world = await _world()
+    await world.run(300, until=lambda one: one.weight == 5)
+    world.touch(Kind.MODEL_RELEASE, NAME, lambda body: body["spec"].update(traffic={"virtualService": "another"}))
+    await world.run(600, until=_over)
+    route = world.cluster.peek(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME)
+    assert route is not None
+    assert (Phase.SUCCEEDED, VIRTUAL_SERVICE["spec"]) == (world.status.phase, route["spec"])
+
+
+async def test_an_image_that_failed_and_is_asked_for_again_is_released_and_can_be_aborted_again() -> None:
+    world = await _world()
+    for expected in (1, 2):
+        await world.run(300, until=lambda one: one.weight == 1)
+        world.annotate("abort", "true")
+        await world.run(60, until=lambda one: one.status.phase is Phase.ROLLED_BACK)
+        aborted = [entry for entry in world.status.history if entry.reason == "Aborted"]
+        assert expected == len(aborted)
+        world.apply(STABLE_IMAGE)
+        await world.run(5)
+        world.apply(NEW_IMAGE)
+    assert [] == violations(world.cluster.history)
+
+
+@pytest.mark.parametrize("minimum", [1, 2], ids=["below its size", "at its size"])
+async def test_an_autoscaler_is_held_and_let_go(minimum: int) -> None:
+    world = World(rps=40)
+    world.deploy_stable(2)
+    spec: dict[str, Any] = {
+        "minReplicas": minimum,
+        "maxReplicas": 5,
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME},
+    }
+    autoscaler: Any = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "hpa", "namespace": NAMESPACE},
+        "spec": spec,
+    }
+    world.cluster.put(Kind.AUTOSCALER, autoscaler)
+    await world.run(40)
+    world.apply()
+    await world.run(300, until=lambda one: one.weight == 1)
+    held = cast(dict[str, Any], world.cluster.peek(Kind.AUTOSCALER, NAMESPACE, "hpa"))
+    await world.run(600, until=_over)
+    free = cast(dict[str, Any], world.cluster.peek(Kind.AUTOSCALER, NAMESPACE, "hpa"))
+    assert (2, minimum) == (held["spec"]["minReplicas"], free["spec"]["minReplicas"])
+
+
+async def test_succeeded_is_not_inherited_from_the_release_before() -> None:
+    world = await _world()
+    await world.run(600, until=_over)
+    world.apply(NEW_IMAGE.replace("v1.1.0", "v1.2.0"))
+    seen = set()
+    for _ in range(30):
+        await world.run(1)
+        body = cast(dict[str, Any], world.cluster.peek(Kind.MODEL_RELEASE, NAMESPACE, NAME))
+        condition = world.status.condition(ConditionType.SUCCEEDED)
+        assert condition is not None
+        if condition.observed_generation == body["metadata"]["generation"]:
+            seen.add(condition.status)
+    assert {ConditionStatus.UNKNOWN} == seen
+
+
+async def test_between_releases_a_look_reads_no_pods_and_little_else() -> None:
+    world = await _world()
+    await world.run(600, until=_over)
+    await world.run(10)
+    reads: list[str] = []
+    world.cluster.before_read = lambda kind, *_: reads.append(kind.name)
+    assert 300.0 == await world.reconciler.reconcile(KEY)
+    expected = ["DEPLOYMENT", "DEPLOYMENT", "MODEL_RELEASE", "SERVICE", "VIRTUAL_SERVICE"]
+    assert expected == sorted(reads)
+
+
+async def test_a_spec_that_cannot_be_read_is_refused_once() -> None:
+    world = World()
+    world.deploy_stable()
+    world.apply("")
+    await world.run(5)
+    before = len(world.cluster.writes)
+    world.wake()
+    await world.run(5)
+    ready = world.status.condition(ConditionType.READY)
+    assert ready is not None
+    assert (ConditionStatus.FALSE, "InvalidSpec") == (ready.status, ready.reason)
+    assert (1, []) == (world.announcer.reasons.count("InvalidSpec"), _writes(world, before))
