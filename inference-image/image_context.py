@@ -3,7 +3,7 @@
     python inference-image/image_context.py v1.2.0-errors --models "$(python inference-image/build_models.py)" CONTEXT
 
 Prints JSON: {"tag", "context", "dockerfile", "build_args"}. The contexts of all versions of one model differ in the
-small `image.json` only, so that they share every other layer. `--list` names the versions.
+small `image.json` and SBOM only, so that they share every other layer. `--list` names the versions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from sbom import bill_of_materials
 
 HERE = Path(__file__).resolve().parent
 IMAGE_NAME = "yolov8-shapes"
@@ -41,8 +43,8 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
-def assemble(model: Path, context: Path, arguments: Mapping[str, str]) -> None:
-    """Fills the folder: Dockerfile, requirements, package, `model/`, `image.json`. What was in it before goes."""
+def assemble(model: Path, context: Path, arguments: Mapping[str, str], requirements: str) -> None:
+    """Fills the folder: Dockerfile, requirements, package, `model/`, `image.json`, SBOM. What was in it before goes."""
     shutil.rmtree(context, ignore_errors=True)
     (context / "model").mkdir(parents=True)
     for file in (HERE / "Dockerfile", *HERE.glob("requirements-serve-*.txt")):
@@ -52,6 +54,8 @@ def assemble(model: Path, context: Path, arguments: Mapping[str, str]) -> None:
     for name in ("model.onnx", "model.json"):
         shutil.copyfile(model / name, context / "model" / name)
     (context / "image.json").write_text(json.dumps(arguments, indent=1) + "\n", encoding="utf-8")
+    bill = bill_of_materials(HERE / requirements, arguments)
+    (context / "sbom.cdx.json").write_text(json.dumps(bill, indent=1) + "\n", encoding="utf-8")
     for path in (context, *context.rglob("*")):
         # Readable for the image's user whatever the umask was when the files were made.
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -77,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, help="what build_models.py printed")
     parser.add_argument("--model", help="folder below --models (default: the version's own)")
     parser.add_argument("--fault", help="value of FAULT (default: the version's own)")
+    parser.add_argument("--hardware", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args(arguments)
     if options.list:
@@ -90,9 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"There is no model in {model}; known versions: {', '.join(VARIANTS)}.", file=sys.stderr)
         return 1
     chosen = build_args(options.version, options.fault or known.fault, model)
-    assemble(model, options.context, chosen)
+    requirements = f"requirements-serve-{options.hardware}.txt"
+    if options.hardware != "cpu":
+        chosen |= {"REQUIREMENTS": requirements, "PROVIDER": "cuda"}
+    assemble(model, options.context, chosen, requirements)
     answer = {
-        "tag": f"{IMAGE_NAME}:{options.version}",
+        "tag": f"{IMAGE_NAME}:{options.version}{'' if options.hardware == 'cpu' else '-gpu'}",
         "context": str(options.context),
         "dockerfile": str(options.context / "Dockerfile"),
         "build_args": chosen,

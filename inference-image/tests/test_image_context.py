@@ -58,7 +58,7 @@ def test_good_and_bad_versions_differ_in_arguments_and_one_small_file(
     bad = built(capsys, "v1.2.0-errors", str(tmp_path / "bad"), "--models", str(models))
     good_files, bad_files = files(tmp_path / "good"), files(tmp_path / "bad")
     different = {name for name in good_files.keys() | bad_files.keys() if good_files.get(name) != bad_files.get(name)}
-    assert different == {"image.json"}
+    assert different == {"image.json", "sbom.cdx.json"}
     assert json.loads(bad_files["image.json"]) == bad["build_args"]
     changed = {name for name in good["build_args"] if good["build_args"][name] != bad["build_args"][name]}
     assert changed == {"MODEL_VERSION", "FAULT"}
@@ -88,3 +88,27 @@ def test_other_versions_can_be_asked_for(models: Path, tmp_path: Path, capsys: p
 def test_a_missing_model_is_said(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert image_context.main(["v3.0.0", str(tmp_path / "context"), "--models", str(models)]) == 1
     assert "There is no model in" in capsys.readouterr().err
+
+
+def test_bill_of_materials_names_every_package_and_the_model(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = tmp_path / "context"
+    built(capsys, "v1.1.0", str(context), "--models", str(models))
+    bill = json.loads((context / "sbom.cdx.json").read_text())
+    listed = {component["name"]: component["version"] for component in bill["components"]}
+    pinned = (context / "requirements-serve-cpu.txt").read_text().count("==")
+    assert len(listed) == pinned + 1
+    assert f"onnxruntime=={listed['onnxruntime']} " in (context / "requirements-serve-cpu.txt").read_text()
+    assert bill["components"][-1]["hashes"] == [{"alg": "SHA-256", "content": "of-v1.1.0"}]
+    assert "ultralytics" not in listed
+
+
+def test_gpu_image(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("v1.1.0", str(tmp_path / "context"), "--models", str(models), "--hardware", "gpu")
+    answer = built(capsys, *words)
+    assert answer["tag"] == "yolov8-shapes:v1.1.0-gpu"
+    arguments = answer["build_args"]
+    assert (arguments["REQUIREMENTS"], arguments["PROVIDER"]) == ("requirements-serve-gpu.txt", "cuda")
+    bill = json.loads((tmp_path / "context" / "sbom.cdx.json").read_text())
+    assert "onnxruntime-gpu" in {component["name"] for component in bill["components"]}

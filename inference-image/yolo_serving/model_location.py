@@ -87,6 +87,7 @@ def _fetched(source: ModelSource) -> Path:
         try:
             _download(source, target)
         except urllib.error.HTTPError as error:
+            error.close()
             raise ModelNotUsable(f"{_shown(source.location)} answers {error.code} {error.reason}.") from None
         except (OSError, http.client.HTTPException) as error:
             if attempt == _ATTEMPTS:
