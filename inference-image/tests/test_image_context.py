@@ -107,7 +107,7 @@ def test_bill_of_materials_names_every_package_and_the_model(
 def test_gpu_image(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("v1.1.0", str(tmp_path / "context"), "--models", str(models), "--hardware", "gpu")
     answer = built(capsys, *words)
-    assert answer["tag"] == "yolov8-shapes:v1.1.0-gpu"
+    assert str(answer["tag"]) == "yolov8-shapes:v1.1.0-gpu"
     arguments = answer["build_args"]
     assert (arguments["REQUIREMENTS"], arguments["PROVIDER"]) == ("requirements-serve-gpu.txt", "cuda")
     bill = json.loads((tmp_path / "context" / "sbom.cdx.json").read_text())
