@@ -35,7 +35,8 @@ def abort(seen: Seen, now: float) -> Decision | None:
     request = abort_request(seen)
     if request is None or seen.status.phase not in ACTIVE:
         return None
-    reason = f" ({request.value})" if request.value not in ("", "true") else ""
+    said = request.value if request.concerns(generation=seen.generation, revision=seen.status.revision) else request.raw
+    reason = f" ({said})" if said not in ("", "true") else ""
     sentence = f"A person aborted the release of {image_tag(seen.status.canary.image)}{reason}."
     decision = retreat(seen, now, "Aborted", sentence, Outcome.ROLLED_BACK)
     status = decision.status.model_copy(update={"last_handled": remembered(seen, request, now)})

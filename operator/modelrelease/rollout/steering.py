@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from modelrelease.api.annotations import ALLOWED, Action, Request
@@ -12,6 +13,8 @@ from modelrelease.rollout.seen import Seen
 
 _OPPOSITE = {Action.PAUSE: Action.RESUME, Action.RESUME: Action.PAUSE}
 FIGHT_REASON = "WeightsContested"
+_TARGET = re.compile(r"[0-9]{1,19}|[0-9a-f]{10}")
+"""A generation, or a revision as `revision_of` makes it."""
 
 
 def is_handled(status: ReleaseStatus, request: Request) -> bool:
@@ -34,11 +37,14 @@ def abort_request(seen: Seen) -> Request | None:
 
 def is_wanted(seen: Seen, request: Request) -> bool:
     """Whether a wish is understood, concerns this release and is new."""
-    return (
-        request.is_allowed
-        and request.concerns(generation=seen.generation, revision=seen.status.revision)
-        and not is_handled(seen.status, request)
-    )
+    return request.is_allowed and concerns(seen, request) and not is_handled(seen.status, request)
+
+
+def concerns(seen: Seen, request: Request) -> bool:
+    """Whether a wish is for this release. Whatever follows an @ in the reason of an abort, an address for example, must
+    not keep it from being obeyed, unless it looks like another generation or revision."""
+    is_reason = request.action is Action.ABORT and not _TARGET.fullmatch(request.target or "")
+    return is_reason or request.concerns(generation=seen.generation, revision=seen.status.revision)
 
 
 def remembered(seen: Seen, request: Request, now: float, revision: str | None = None) -> list[Handled]:
@@ -105,7 +111,7 @@ def _answer(seen: Seen, request: Request, now: float) -> tuple[dict[str, Any], A
             f"{request.action.annotation}={request.value!r} means nothing; write {allowed}.",
             warning=True,
         )
-    if not request.concerns(generation=seen.generation, revision=status.revision):
+    if not concerns(seen, request):
         return {}, Announcement(
             "AnnotationIgnored",
             f"{request.action.annotation}={request.raw!r} is meant for {request.target}, but this is generation "

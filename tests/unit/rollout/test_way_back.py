@@ -88,6 +88,13 @@ WAY_BACK = (
         SetWeight(0),
         {**BACK, "outcome_reason": "Aborted"},
     ),
+    Case(
+        "abort with an address in its reason",
+        seen_of(annotations={"abort": "asked oncall@team"}),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "Aborted"},
+        "asked oncall@team",
+    ),
     Case("deletion", seen_of(is_deleting=True), SetWeight(0), {**BACK, "outcome_reason": "Deleted"}),
     Case(
         "deletion depends on no metrics",
