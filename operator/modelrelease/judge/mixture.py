@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from modelrelease.judge.evidence import EFFECT_WEIGHTS, Array, log_sum_exp
 
-START_SHARE = 0.8
+START_SHARE = 0.85
 """Staked at the start of the release: most bugs are there from the first request on."""
 
 STALE_LOG = 2.0

@@ -29,12 +29,12 @@ def main() -> int:
     report: dict[str, Any] = {"quick": chosen.quick, "seconds": {}}
     parts: dict[str, Callable[[], Any]] = {
         "cost": studies.cost,
-        "detection": lambda: studies.detection(1000 // part),
+        "detection": lambda: studies.detection(1500 // part),
         "promotion": lambda: studies.promotion(4000 // part),
         "late_onset": lambda: studies.late_onset(300 // part),
         "bake": lambda: studies.bake(300 // part),
         "durations": lambda: studies.durations(200 // part),
-        "false_rollbacks": lambda: studies.false_rollbacks(2000 // part),
+        "false_rollbacks": lambda: studies.false_rollbacks(3000 // part),
     }
     for name, study in parts.items():
         before = time.monotonic()
