@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from demo.kube import Kube
 from demo.manifests import MODEL_RELEASE, VIRTUAL_SERVICE, Model
 from demo.measure import Release
 from demo.records import Record
-from demo.scenes import Scene
+from demo.scenes import Scene, Steer
 from demo.traffic import Traffic
 from demo.watch import Version, Watch
 from modelrelease.api.status import ReleaseStatus, parse_status
@@ -103,14 +103,31 @@ def perform(ground: Ground, scene: Scene, image: str, show: Show) -> Performance
     )
 
 
+class _Hand:
+    """Sets the annotations of a scene, one after the other, each when its time has come."""
+
+    def __init__(self, ground: Ground, steers: Sequence[Steer]) -> None:
+        self._ground, self._left = ground, list(steers)
+        self._due: float | None = None
+
+    def steer(self, step: int) -> None:
+        """Called again and again with the step that the release has got to."""
+        if not self._left or step < self._left[0].at_step:
+            return
+        if self._due is None:
+            self._due = time.monotonic() + self._left[0].after_seconds
+        if time.monotonic() >= self._due:
+            first, self._due = self._left.pop(0), None
+            self._ground.kube.annotate(MODEL_RELEASE, self._ground.model.name, **{first.annotation: first.value})
+
+
 def _wait_for_end(ground: Ground, scene: Scene, before: ReleaseStatus, show: Callable[[], None]) -> None:
-    steer, deadline = scene.steer, time.monotonic() + scene.patience_seconds
+    hand, deadline = _Hand(ground, scene.steers), time.monotonic() + scene.patience_seconds
     while not has_ended(ground, before):
         ground.traffic.check_alive()
         status = ground.status()
-        if steer is not None and _is_new(status, before) and status.step >= steer.at_step:
-            ground.kube.annotate(MODEL_RELEASE, ground.model.name, **{steer.annotation: steer.value})
-            steer = None
+        if _is_new(status, before):
+            hand.steer(status.step)
         if time.monotonic() > deadline:
             raise OverdueError(
                 f"release {scene.name} has not ended within {scene.patience_seconds:.0f} s; it is {status.phase}, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from demo import measure
 from demo.measure import Arm, Bin
 from demo.performance import Performance
+from demo.scenes import WEIGHTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +63,11 @@ def _draw_share(axes: Axes, seen: Performance, pieces: Sequence[Bin]) -> None:
         [weight for _, weight in changes],
         where="post", color="black", linewidth=0.8, linestyle=":",
     )  # fmt: skip
-    axes.set_title(f"{seen.scene.name}\n{seen.release.version} → {seen.status.phase}", fontsize=9, loc="left")
+    axes.set_title(f"{seen.scene.name}\n{seen.release.version}\n→ {seen.status.phase}", fontsize=9, loc="left")
+    # Linear up to the second step, then logarithmic: so that 1 % is seen as well as 100 %.
+    axes.set_yscale("symlog", linthresh=WEIGHTS[1])
+    axes.set_yticks([0, *WEIGHTS], [f"{weight}" for weight in (0, *WEIGHTS)])
+    axes.minorticks_off()
     _tidy(axes)
 
 
@@ -92,16 +98,19 @@ def _tidy(axes: Axes) -> None:
 def _label(figure: Figure, first: Sequence[Axes], caption: str) -> None:
     share, errors, latency = first
     share.set_ylabel("new version's share\nof requests, %", fontsize=9)
-    share.set_ylim(-3, 103)
+    share.set_ylim(-0.3, 115)
     errors.set_ylabel("errors, %", fontsize=9)
     errors.set_ylim(-3, 103)
     latency.set_ylabel("P99, ms", fontsize=9)
     latency.set_yscale("log")
-    figure.text(0.125, 0.955, "Releases as clients saw them", fontsize=13, weight="bold")
-    figure.text(0.125, 0.005, caption, fontsize=8, color="#555555")
+    latency.set_ylim(3, 3000)
+    latency.set_yticks([10, 100, 1000], ["10", "100", "1000"])
+    latency.minorticks_off()
+    figure.text(0.125, 0.985, "Releases as clients saw them", fontsize=13, weight="bold")
+    figure.text(0.125, 0.03, textwrap.fill(caption, 240), fontsize=8, color="#555555", va="top")
     for x, colour, word in (
         (0.40, _STABLE, "stable"),
         (0.45, _CANARY, "canary"),
         (0.50, "black", "weight in the VirtualService (dotted)"),
     ):
-        figure.text(x, 0.955, word, fontsize=10, color=colour)
+        figure.text(x, 0.985, word, fontsize=10, color=colour)

@@ -41,11 +41,12 @@ BREACH_FILE: Final = f"{FAULTS_FOLDER}/errors"
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """An annotation that a person sets once the release has got to a step."""
+    """An annotation that a person sets some seconds after the release has got to a step."""
 
     annotation: str
     value: str
     at_step: int
+    after_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class Scene:
     version: str
     expected: Phase
     patience_seconds: float
-    steer: Steer | None = None
+    steers: tuple[Steer, ...] = ()
+    """In this order."""
     is_full_course: bool = False
     """Every step is served, and not one request is lost."""
     is_bad_from_birth: bool = False
@@ -95,7 +97,7 @@ SCENES: Final = (
         "v1.0.0",
         Phase.SUCCEEDED,
         240,
-        steer=Steer("promote", "full", at_step=1),
+        steers=(Steer("promote", "full", at_step=1, after_seconds=5),),
     ),
     Scene(
         "abort",
@@ -103,6 +105,9 @@ SCENES: Final = (
         "v1.1.0",
         Phase.ROLLED_BACK,
         180,
-        steer=Steer("abort", "seen enough", at_step=2),
+        steers=(
+            Steer("promote", "next", at_step=1, after_seconds=3),
+            Steer("abort", "seen enough", at_step=2, after_seconds=10),
+        ),
     ),
 )
