@@ -29,7 +29,8 @@ class MetricAssessment:
         (stable's: before it, where it has no requests in it); None without requests.
     stable_p99_ms, canary_p99_ms: interpolated, for display only; None for errors or where not measurable.
     requests_stable, requests_canary: in this step.
-    rollback_evidence, promotion_evidence: 0 to 1, the share of what is needed on a logarithmic scale.
+    rollback_evidence, promotion_evidence: 0 to 1, the share of what is needed on a logarithmic scale. At 100 % there is
+        nothing left to promote to, and the latter is 1.
     """
 
     name: Literal["errors", "latency"]
@@ -131,7 +132,9 @@ def _rollback_evidence(state: State, settings: Settings, name: Literal["errors",
     return _bar(max(log / (needed - log_share) for log, log_share in parts))
 
 
-def _promotion_evidence(metric: MetricState, settings: Settings) -> float:
+def _promotion_evidence(state: State, metric: MetricState, settings: Settings) -> float:
+    if state.step >= 0 and settings.weights[state.step] == 100:
+        return 1.0
     return _bar(float(gate_log_evidence(np.array(metric.gate))) / -math.log(settings.missed_regression_probability))
 
 
@@ -152,7 +155,7 @@ def _assess_errors(state: State, settings: Settings) -> MetricAssessment:
         requests_stable=metric.step.stable,
         requests_canary=metric.step.canary,
         rollback_evidence=_rollback_evidence(state, settings, "errors"),
-        promotion_evidence=_promotion_evidence(metric, settings),
+        promotion_evidence=_promotion_evidence(state, metric, settings),
     )
 
 
@@ -171,7 +174,7 @@ def _assess_latency(state: State, settings: Settings) -> MetricAssessment:
         requests_stable=metric.step.stable,
         requests_canary=metric.step.canary,
         rollback_evidence=_rollback_evidence(state, settings, "latency"),
-        promotion_evidence=_promotion_evidence(metric, settings) if resolvable else 0.0,
+        promotion_evidence=_promotion_evidence(state, metric, settings) if resolvable else 0.0,
     )
 
 

@@ -26,7 +26,7 @@ they gain (see docs/decisions)."""
 
 OUTAGE_RATE = 0.6
 """One more alternative, absolute: most requests are bad. It counts stable's successes beside the canary's failures,
-which bets on small rates do not; when all fail it saves one request in ten early, and one in five late, in a release."""
+which bets on small rates do not; when all fail it saves one request in ten, and one in five late in a release."""
 
 EFFECT_WEIGHTS: Array = np.array((0.188, 0.188, 0.188, 0.188, 0.188, 0.06))
 """How the stake is spread over the effects and the outage."""
