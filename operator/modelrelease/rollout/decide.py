@@ -8,10 +8,7 @@ from modelrelease.rollout.decision import Decision
 from modelrelease.rollout.guard import (
     abort,
     another_release,
-    began_late,
     canary_lost,
-    capacity_follows,
-    come_back,
     deletion,
     foreign_weight,
     lost_for_good,
@@ -30,6 +27,7 @@ from modelrelease.rollout.rest import at_rest
 from modelrelease.rollout.retreat import rolling_back
 from modelrelease.rollout.seen import Seen
 from modelrelease.rollout.steering import steer
+from modelrelease.rollout.stepping import began_late, capacity_follows, come_back
 
 Rule = Callable[[Seen, float], Decision | None]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelrelease.api.durations import format_duration
+from modelrelease.api.images import image_tag
 from modelrelease.api.status import ArmStatus, HistoryEntry, Outcome, Phase, ReleaseStatus
 from modelrelease.rollout.analysis import analysis_status
 from modelrelease.rollout.conditions import Stall, with_conditions
@@ -86,12 +87,9 @@ def _canary_arm(seen: DeploymentSeen | None, release: ArmStatus) -> ArmStatus:
     )
 
 
-def image_tag(image: str) -> str:
-    """The part of an image reference by which people tell versions apart."""
-    name = image.rsplit("/", 1)[-1]
-    if "@" in name:
-        return name.split("@", 1)[1][:19]
-    return name.split(":", 1)[1] if ":" in name else name
+def stable_tag(status: ReleaseStatus, image: str) -> str:
+    """How people call the `image` that stable runs: by the tag that was released, also where it runs it by digest."""
+    return image_tag(status.released_image if image == status.promoted_image and status.released_image else image)
 
 
 def history_with(status: ReleaseStatus, outcome: Outcome, message: str, now: float) -> list[HistoryEntry]:

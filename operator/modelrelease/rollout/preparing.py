@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelrelease.api.images import image_tag
 from modelrelease.api.spec import OnUnresolvable, PolicyCoverage, Strategy
 from modelrelease.api.status import HeldAutoscaler, Outcome, Phase
 from modelrelease.errors import Terminal
@@ -19,10 +20,10 @@ from modelrelease.rollout.decision import (
     SetAutoscalerMinimum,
     SetWeight,
 )
-from modelrelease.rollout.guard import step_changes
-from modelrelease.rollout.outcome import conclude, image_tag
+from modelrelease.rollout.outcome import conclude
 from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.seen import MetricsHealth, Seen
+from modelrelease.rollout.stepping import step_changes
 
 WAIT_SECONDS = 2.0
 

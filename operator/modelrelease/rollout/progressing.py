@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelrelease.api.durations import format_duration
+from modelrelease.api.images import image_tag
 from modelrelease.api.spec import Advance, OnStepDeadline, Step, Strategy
 from modelrelease.api.status import Outcome, Phase
 from modelrelease.judge import Assessment
@@ -10,10 +11,10 @@ from modelrelease.rollout.analysis import bars_sentence, evidence_sentence
 from modelrelease.rollout.capacity import replicas_needed
 from modelrelease.rollout.conditions import Stall
 from modelrelease.rollout.decision import Announcement, Decision, ScaleCanary, SetWeight
-from modelrelease.rollout.guard import step_changes
-from modelrelease.rollout.outcome import conclude, image_tag
+from modelrelease.rollout.outcome import conclude
 from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.seen import MetricsHealth, Seen
+from modelrelease.rollout.stepping import step_changes
 
 
 def progressing(seen: Seen, now: float) -> Decision | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from modelrelease.api.durations import format_duration
+from modelrelease.api.images import image_tag
 from modelrelease.api.status import Outcome, Phase
 from modelrelease.errors import Terminal
 from modelrelease.rollout.analysis import evidence_sentence
@@ -18,7 +19,7 @@ from modelrelease.rollout.decision import (
     SetStableTemplate,
     SetWeight,
 )
-from modelrelease.rollout.outcome import conclude, ended, history_with, image_tag
+from modelrelease.rollout.outcome import conclude, ended, history_with, stable_tag
 from modelrelease.rollout.progressing import is_fresh, without_evidence
 from modelrelease.rollout.retreat import release_autoscaler, retreat, without_nulls
 from modelrelease.rollout.revision import revision_of, template_digest
@@ -128,9 +129,7 @@ def _canary_lost(seen: Seen, now: float) -> Decision | None:
         return conclude(seen, now, sentence, stall=Stall("NothingAvailable", sentence), again_seconds=1.0)
     if stable.is_rolled_out and stable.image == status.promoted_image:
         return None  # stable is through already: go on and give it the traffic
-    sentence = (
-        f"The canary was lost while stable was being replaced; stable goes back to {image_tag(status.stable.image)}."
-    )
+    sentence = f"The canary was lost while stable was being replaced; stable goes back to {stable_tag(status, status.stable.image)}."
     return retreat(seen, now, "CanaryLost", sentence, Outcome.ROLLED_BACK)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelrelease.api.images import image_tag
 from modelrelease.api.spec import ModelReleaseSpec
 from modelrelease.api.status import (
     AnalysisStatus,
@@ -30,7 +31,7 @@ from modelrelease.rollout.decision import (
     RemoveFinalizer,
     RestoreRoute,
 )
-from modelrelease.rollout.outcome import conclude, end_sentence, image_tag
+from modelrelease.rollout.outcome import conclude, end_sentence, stable_tag
 from modelrelease.rollout.retreat import GONE
 from modelrelease.rollout.revision import revision_of, template_digest
 from modelrelease.rollout.running import has_env, template_mark
@@ -241,7 +242,7 @@ def _begin(seen: Seen, now: float) -> Decision:
         return Decision(status, AddFinalizer(), again_seconds=IMMEDIATELY)
     steps = len(seen.spec.strategy.steps)
     weights = " → ".join(str(step.weight) for step in seen.spec.strategy.steps)
-    before = image_tag(seen.stable.image) if seen.stable else "?"
+    before = stable_tag(status, seen.stable.image) if seen.stable else "stable"
     message = f"Preparing the release of {tag} beside {before}: {weights} %."
     retries = _retries(seen)
     return conclude(

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from modelrelease.api.durations import format_duration
+from modelrelease.api.images import image_tag
 from modelrelease.api.status import Outcome, Phase
 from modelrelease.rollout.conditions import Stall
 from modelrelease.rollout.decision import (
@@ -20,7 +21,7 @@ from modelrelease.rollout.decision import (
     SetWeight,
     StampVerdict,
 )
-from modelrelease.rollout.outcome import conclude, end_sentence, ended, history_with, image_tag
+from modelrelease.rollout.outcome import conclude, end_sentence, ended, history_with
 from modelrelease.rollout.seen import DeploymentSeen, Seen
 
 
