@@ -129,7 +129,8 @@ def _canary_lost(seen: Seen, now: float) -> Decision | None:
         return conclude(seen, now, sentence, stall=Stall("NothingAvailable", sentence), again_seconds=1.0)
     if stable.is_rolled_out and stable.image == status.promoted_image:
         return None  # stable is through already: go on and give it the traffic
-    sentence = f"The canary was lost while stable was being replaced; stable goes back to {stable_tag(status, status.stable.image)}."
+    back = stable_tag(status, status.stable.image)
+    sentence = f"The canary was lost while stable was being replaced; stable goes back to {back}."
     return retreat(seen, now, "CanaryLost", sentence, Outcome.ROLLED_BACK)
 
 

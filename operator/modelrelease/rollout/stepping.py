@@ -1,0 +1,122 @@
+"""A step and its weight: how one begins, and how the weight follows the pods that are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelrelease.api.spec import Strategy
+from modelrelease.api.status import Phase
+from modelrelease.judge import enter_step
+from modelrelease.rollout.analysis import grid_after, judge_settings
+from modelrelease.rollout.capacity import replicas_needed, step_for_capacity
+from modelrelease.rollout.decision import Announcement, Decision, ScaleCanary, SetWeight
+from modelrelease.rollout.guard import SHIFTING
+from modelrelease.rollout.outcome import conclude
+from modelrelease.rollout.seen import DeploymentSeen, MetricsHealth, Seen
+
+LATE_SECONDS = 10.0
+"""A weight that is written later than this after its step was decided on makes the step begin anew."""
+SETTLE_SECONDS = 1.0
+"""Proxies learn of a weight later than the API server: istiod debounces for 100 ms and pushes in milliseconds
+(measured); a second is not counted."""
+
+
+def began_late(seen: Seen, now: float) -> Decision | None:
+    """The step's weight could be written only long after the decision: the step begins with its weight, not before."""
+    status, route = seen.status, seen.route
+    if status.phase not in SHIFTING or route is None or status.weight in (0, status.confirmed_weight):
+        return None
+    late = now - (status.step_started_at or now) > LATE_SECONDS
+    if not late or route.weight_percent != status.weight or status.snapshot is None:
+        return None
+    return conclude(seen, now, status.message, changes=step_changes(seen, now, status.step))
+
+
+def capacity_follows(seen: Seen, now: float) -> Decision | None:
+    """Fewer canary pods than the step needs: first ask for more, and let the weight follow what is there."""
+    status, canary, stable = seen.status, seen.canary, seen.stable
+    if status.phase not in SHIFTING or canary is None or stable is None or status.snapshot is None or status.step == 0:
+        return None
+    strategy = status.snapshot.strategy
+    needed = replicas_needed(strategy, stable.replicas, strategy.steps[status.step - 1].weight)
+    if canary.replicas < needed:
+        return conclude(seen, now, status.message, effect=ScaleCanary(needed))
+    if canary.available >= needed or status.weight == 0:
+        return None
+    step = max(1, step_for_capacity(strategy, stable.replicas, canary.available, status.step))
+    if step == status.step:
+        return None
+    weight = strategy.steps[step - 1].weight
+    sentence = (
+        f"Only {canary.available} of {needed} canary pods are available, so the weight goes from {status.weight} % "
+        f"down to {weight} %."
+    )
+    return conclude(
+        seen,
+        now,
+        sentence,
+        changes={**step_changes(seen, now, step), "phase": Phase.PROGRESSING},
+        effect=SetWeight(weight),
+        effect_first=True,
+        announcements=(Announcement("CapacityLost", sentence, warning=True),),
+    )
+
+
+def step_changes(seen: Seen, now: float, step: int) -> dict[str, Any]:
+    """Status changes that begin `step` (from 1), with the judge's gates reset."""
+    status = seen.status
+    if status.snapshot is None:
+        raise ValueError("a release without a snapshot cannot enter a step")
+    strategy, analysis = status.snapshot.strategy, status.snapshot.analysis
+    weight = strategy.steps[step - 1].weight
+    changes: dict[str, Any] = {
+        "step": step,
+        "weight": weight,
+        "step_started_at": now,
+        "ever_weighted": True,
+    }
+    state = seen.analysis.state if seen.analysis is not None else None
+    if state is not None:
+        at = grid_after(now + SETTLE_SECONDS, analysis.interval)
+        entered = enter_step(state, judge_settings(strategy, analysis), step=step - 1, at_seconds=at)
+        changes["judge"] = entered.to_json()
+    return changes
+
+
+def come_back(seen: Seen, now: float) -> Decision | None:
+    """The canary is available again after a loss (or after the route stood at 0): back to the step's weight."""
+    status, canary = seen.status, seen.canary
+    if status.phase not in SHIFTING or status.weight != 0 or status.step == 0 or canary is None:
+        return None
+    if status.paused or seen.spec.paused:
+        return conclude(seen, now, "Paused at weight 0.")
+    if canary.available == 0 or status.snapshot is None:
+        return conclude(seen, now, status.message)
+    step = _step_to_come_back_to(seen, canary, status.snapshot.strategy, now)
+    if step is None:
+        sentence = f"{canary.available} of {canary.replicas} canary pods are available again; waiting for the others."
+        return conclude(seen, now, sentence)
+    if seen.analysis is None or seen.analysis.health is not MetricsHealth.FRESH:
+        sentence = "The canary is available again; waiting for fresh metrics before it gets traffic."
+        return conclude(seen, now, sentence)
+    changes = step_changes(seen, now, step)
+    sentence = f"The canary is available again and gets {changes['weight']} % of the traffic."
+    return conclude(
+        seen,
+        now,
+        sentence,
+        changes=changes,
+        effect=SetWeight(changes["weight"]),
+        announcements=(Announcement("CanaryBack", sentence),),
+    )
+
+
+def _step_to_come_back_to(seen: Seen, canary: DeploymentSeen, strategy: Strategy, now: float) -> int | None:
+    """The step that was left; a lower one where its pods do not all come back in time; None: wait for them."""
+    status = seen.status
+    stable = seen.stable.replicas if seen.stable is not None else 1
+    if canary.available >= replicas_needed(strategy, stable, strategy.steps[status.step - 1].weight):
+        return status.step
+    if now - (status.step_started_at or now) <= strategy.progress_deadline:
+        return None
+    return max(1, step_for_capacity(strategy, stable, canary.available, status.step))
