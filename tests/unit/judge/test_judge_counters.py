@@ -194,3 +194,14 @@ def test_the_grid_is_the_same_in_pieces(interval: float) -> None:
 
 def test_what_the_lookback_must_hold_is_named() -> None:
     assert LOOKBACK_SCRAPES > GONE_SCRAPES
+
+
+def test_targets_that_are_never_up_to_date_together_do_not_hold_up_the_release() -> None:
+    """Three overloaded pods, each answers every third scrape: windows close after the time a lost target would take."""
+    pods = [
+        requests("stable", [(at, 10 * at + 100) for at in range(-9 + pod, 61, 3)], target=f"pod-{pod}")
+        for pod in range(3)
+    ]
+    found = read(pods, 60)
+    assert {1 + GONE_SCRAPES} == {end - start for start, end in spans(found)}
+    assert found[-1].end_seconds == T + 60
