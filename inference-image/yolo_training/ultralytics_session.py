@@ -5,14 +5,18 @@ They read these variables when they are imported: import `YOLO` from here and no
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 
+_configuration = tempfile.mkdtemp(prefix="ultralytics-")
+atexit.register(shutil.rmtree, _configuration, ignore_errors=True)
 _SETTINGS = {
     "ORT_DISABLE_TELEMETRY": "1",
     "YOLO_OFFLINE": "true",
     "YOLO_AUTOINSTALL": "false",
-    "YOLO_CONFIG_DIR": tempfile.mkdtemp(prefix="ultralytics-"),
+    "YOLO_CONFIG_DIR": _configuration,
     "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
 }
 for _name, _value in _SETTINGS.items():
