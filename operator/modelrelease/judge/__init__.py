@@ -9,10 +9,11 @@ from modelrelease.judge.counters import LOOKBACK_SCRAPES, Series, windows
 from modelrelease.judge.evidence import Margin
 from modelrelease.judge.native import NativeSample, classic_buckets, native_bounds
 from modelrelease.judge.planner import Estimate, Rates, requests_to_detect, requests_to_pass, seconds_to_gate
-from modelrelease.judge.process import begin, enter_step, observe, observe_many, skip_to
+from modelrelease.judge.process import observe, observe_many
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import ErrorTolerance, LatencyTolerance, Settings
 from modelrelease.judge.state import Blame, State
+from modelrelease.judge.steps import begin, enter_step, skip_to
 
 __all__ = [
     "LOOKBACK_SCRAPES",

@@ -69,7 +69,7 @@ def assess(state: State, settings: Settings) -> Assessment:
     )
 
 
-def _shares(state: State, settings: Settings) -> dict[Blame, float]:
+def shares(state: State, settings: Settings) -> dict[Blame, float]:
     """How the false-rollback probability is divided: weights of the parts of the evidence, adding up to 1."""
     ceilings: list[Blame] = []
     if settings.errors.ceiling is not None:
@@ -78,13 +78,13 @@ def _shares(state: State, settings: Settings) -> dict[Blame, float]:
         ceilings.append("latency-ceiling")
     concurrent = 1 - BAKE_SHARE - (CEILING_SHARE if ceilings else 0.0)
     latency = state.latency_share
-    shares: dict[Blame, float] = {
+    divided: dict[Blame, float] = {
         "errors": concurrent * (1 - latency),
         "latency": concurrent * latency,
         "errors-bake": BAKE_SHARE * (1 - latency),
         "latency-bake": BAKE_SHARE * latency,
     }
-    return shares | dict.fromkeys(ceilings, CEILING_SHARE / max(1, len(ceilings)))
+    return divided | dict.fromkeys(ceilings, CEILING_SHARE / max(1, len(ceilings)))
 
 
 def _log_evidence(state: State, settings: Settings) -> dict[Blame, tuple[float, float]]:
@@ -98,7 +98,7 @@ def _log_evidence(state: State, settings: Settings) -> dict[Blame, tuple[float, 
         "latency-bake": state.latency.bake,
     }
     parts: dict[Blame, tuple[float, float]] = {}
-    for name, share in _shares(state, settings).items():
+    for name, share in shares(state, settings).items():
         mixture = mixtures[name]
         parts[name] = (mixture.log_evidence if mixture is not None else 0.0, math.log(share))
     return parts

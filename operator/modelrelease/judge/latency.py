@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import add
 
+from modelrelease.judge.samples import Arm
+
 TARGET_EXCEEDANCE = 0.01
 """A P99 is the latency that 1 % of the requests exceed."""
 
@@ -55,6 +57,12 @@ class Histogram:
         if bound_ms not in self.bounds_ms:
             return 0, 0
         return self.total - self.at_most[self.bounds_ms.index(bound_ms)], self.total
+
+
+def histogram_of(arm: Arm) -> Histogram:
+    """An arm's latencies; nothing where it has none, so that a window without requests does not forget the bounds."""
+    timed = arm.timed_requests
+    return Histogram(arm.bounds_ms, arm.at_most, max(timed, arm.at_most[-1])) if timed and arm.at_most else Histogram()
 
 
 def choose_threshold(past: Histogram, max_ratio: float) -> Threshold | None:

@@ -34,7 +34,9 @@ class Arm:
             raise ValueError(f"{self.errors} errors in {self.requests} requests")
 
     def slower_than(self, bound_ms: float) -> tuple[int, int] | None:
-        """(slow, timed) requests for one bucket bound; None where this arm has no such bound."""
+        """(slow, timed) requests for one bucket bound; None where this arm has requests but no such bound."""
+        if self.timed_requests == 0:
+            return 0, 0
         if bound_ms not in self.bounds_ms:
             return None
         within = self.at_most[self.bounds_ms.index(bound_ms)]
