@@ -1,0 +1,73 @@
+"""What is installed on the local cluster, and the runner of all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import run
+import toolchain
+from demo.manifests import Model, canary_weight, outside_the_split, served_model, virtual_service
+from demo.play import only
+from demo.scenes import SCENES, VERSIONS
+from demo.stage import write_overlay
+
+MODEL = Model("vision", "vision.test")
+
+
+def test_overlay_pins_the_image_and_restarts_the_operator_when_its_configuration_changes(tmp_path: Path) -> None:
+    def stamp(prometheus: str) -> str:
+        folder = write_overlay(tmp_path, "sha256:abc", prometheus)
+        made = yaml.safe_load((folder / "kustomization.yaml").read_text())
+        assert made["images"][0]["digest"] == "sha256:abc"
+        patch = yaml.safe_load(made["patches"][0]["patch"])
+        annotations: dict[str, str] = patch["spec"]["template"]["metadata"]["annotations"]
+        return annotations["modelrelease.dev/local-config"]
+
+    assert stamp("http://a:9090") == stamp("http://a:9090") != stamp("http://b:9090")
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert config["providers"]["default"]["url"] == "http://b:9090"
+
+
+def test_serving_pods_satisfy_pod_security_restricted() -> None:
+    _, deployment, *_ = served_model(MODEL, "image:v1")
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_weight_of_the_canary_is_read_and_the_rest_is_compared() -> None:
+    original, moved, edited = (virtual_service(MODEL) for _ in range(3))
+    own = {"destination": {"host": MODEL.name}, "weight": 95}
+    moved["spec"]["http"][1]["route"] = [own, {"destination": {"host": f"{MODEL.canary}.vision"}, "weight": 5}]
+    edited["spec"]["http"][3]["corsPolicy"]["maxAge"] = "23h"
+
+    assert (canary_weight(original, MODEL), canary_weight(moved, MODEL)) == (0, 5)
+    assert outside_the_split(moved) == outside_the_split(original) != outside_the_split(edited)
+
+
+def test_scenes_are_chosen_by_name_and_have_images() -> None:
+    assert [scene.name for scene in only(["slow", "errors"])] == ["errors", "slow"]
+    assert {scene.version for scene in SCENES} <= set(VERSIONS)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_enough"), [("go1.26.3", True), ("go1.27", True), ("go1.19.8", False), ("go2.0", True), ("", False)]
+)
+def test_go_is_old_or_new_enough(said: str, is_enough: bool) -> None:
+    assert toolchain.is_new_enough(said) is is_enough
+
+
+def test_closing_line_counts_all_suites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "REPORTS", tmp_path)
+    assert "no tests ran" in run.closing_line(1)
+    suite = '<testsuites><testsuite tests="{}" failures="{}" errors="0" skipped="1"/></testsuites>'
+    (tmp_path / "a.xml").write_text(suite.format(10, 2))
+    (tmp_path / "b.xml").write_text(suite.format(5, 0))
+
+    assert run.closing_line(12.345).strip("=") == " 2 failed, 11 passed, 2 skipped in 12.35s "
