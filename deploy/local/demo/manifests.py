@@ -77,7 +77,7 @@ def _pod(model: Model, image: str) -> Manifest:
         "startupProbe": _probe("/health", period=1, failures=60),
         "readinessProbe": _probe("/ready", period=1, failures=2),
         "livenessProbe": _probe("/health", period=5, failures=6),
-        "resources": {"requests": {"cpu": "200m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
         "volumeMounts": [
             {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108 - inside the container
             {"name": "faults", "mountPath": FAULTS_FOLDER},
