@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer, WithJsonSchema
 
 from modelrelease.api.model import Model
-from modelrelease.api.spec import Analysis, Strategy
+from modelrelease.api.spec import Analysis, EnvVar, Strategy
 
 
 def _parse_time(value: object) -> float:
@@ -219,6 +219,10 @@ class ReleaseStatus(Model):
     outcome_reason: str = Field(default="", description="Why, in one CamelCase word.")
     released_revision: str = Field(default="", description="Revision that stable runs.")
     released_image: str = Field(default="", description="spec.image of the release that stable runs.")
+    released_env: list[EnvVar] = Field(default_factory=list, description="spec.env of the release that stable runs.")
+    released_template: str = Field(
+        default="", description="Hash of spec.workload.template of the release that stable runs."
+    )
     promoted_image: str = Field(default="", description="Image reference, by digest where known, given to stable.")
     approved_step: int = Field(default=0, description="Highest step that a person approved by annotation.")
     paused: bool = Field(default=False, description="Paused by annotation, or after repeated foreign weight changes.")

@@ -126,7 +126,8 @@ def canary_lost(seen: Seen, now: float) -> Decision | None:
     has_weight = seen.route is not None and seen.route.weight_percent > 0
     newly_lost = has_weight or status.weight > 0
     if (newly_lost and status.losses >= LOSSES_ALLOWED) or (canary is not None and canary.crash_loop):
-        sentence = f"The canary {tag} crashes again and again{trouble}; all traffic goes back to stable."
+        what = "crashes again and again" if canary is not None and canary.restarts else "lost its last pod once more"
+        sentence = f"The canary {tag} {what}{trouble}; all traffic goes back to stable."
         return retreat(seen, now, "CanaryCrashed", sentence, Outcome.ROLLED_BACK)
     if newly_lost:
         sentence = f"No pod of the canary {tag} is available{trouble}; its weight is 0 until one is."

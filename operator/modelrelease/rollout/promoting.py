@@ -230,6 +230,8 @@ def _finish(seen: Seen, now: float) -> Decision:
         "outcome_reason": "Succeeded",
         "released_revision": status.revision,
         "released_image": status.canary.image,
+        "released_env": seen.spec.env,
+        "released_template": template_digest(seen.spec.workload.template),
         "history": history_with(status, Outcome.SUCCEEDED, message, now),
     }
     return conclude(seen, now, message, changes=changes, announcements=(Announcement("Succeeded", message),))

@@ -38,6 +38,8 @@ from modelrelease.rollout.running import has_env, template_mark
 from modelrelease.rollout.seen import DeploymentSeen, Seen
 
 REST_SECONDS = 300.0
+KEEP_UP_SECONDS = 15.0
+"""In creation mode: how soon it is noticed that somebody deleted what serves; its objects send no events."""
 WAIT_SECONDS = 5.0
 
 
@@ -75,7 +77,8 @@ def _settled(seen: Seen, now: float, message: str = "") -> Decision:
     """
     effect = RemoveFinalizer() if seen.has_finalizer else None
     message = message if message and _was_stalled(seen) else seen.status.message
-    return conclude(seen, now, message, effect=effect, again_seconds=None if effect else REST_SECONDS)
+    again = KEEP_UP_SECONDS if seen.spec.workload.template is not None else REST_SECONDS
+    return conclude(seen, now, message, effect=effect, again_seconds=None if effect else again)
 
 
 def _was_stalled(seen: Seen) -> bool:
@@ -115,21 +118,59 @@ def _creation(seen: Seen, now: float) -> Decision | None:
     """Creation mode: what is absent is created and kept up."""
     if seen.spec.workload.template is None:
         return None
+    spec = _what_ran(seen)
+    if spec is None:
+        return None if seen.stable is not None else _cannot_recreate(seen, now)
     try:
-        deployment, service = created_stable(seen.spec, seen.namespace)
+        deployment, service = created_stable(spec, seen.namespace)
     except Terminal as problem:
         return _stalled(seen, now, problem.reason, str(problem))
-    message = f"Creating what serves {image_tag(seen.spec.image)}."
+    missing_route = seen.route is None and (seen.route_problem or ("", ""))[0] == "VirtualServiceMissing"
     if seen.stable is None:
-        return conclude(seen, now, message, effect=CreateDeployment(deployment))
+        return _create(seen, now, f"Deployment {spec.workload.deployment!r}", CreateDeployment(deployment))
     if seen.stable_service is None:
-        return conclude(seen, now, message, effect=CreateService(service))
-    missing = seen.route is None and (seen.route_problem or ("", ""))[0] == "VirtualServiceMissing"
-    if missing and seen.spec.traffic.hosts:
-        return conclude(
-            seen, now, message, effect=CreateVirtualService(created_virtual_service(seen.spec, seen.namespace))
-        )
+        return _create(seen, now, f"Service {spec.service_name!r}", CreateService(service))
+    if missing_route and spec.traffic.hosts:
+        route = created_virtual_service(spec, seen.namespace)
+        return _create(seen, now, f"VirtualService {spec.virtual_service_name!r}", CreateVirtualService(route))
     return None
+
+
+def _what_ran(seen: Seen) -> ModelReleaseSpec | None:
+    """What stable runs or, where nothing was ever released, shall run first; None where that is not known any more.
+
+    Never what the specification asks for by itself: it may name a version that was rolled back, or a tag that moved.
+    """
+    status, spec = seen.status, seen.spec
+    if not status.released_image:
+        condemned = status.phase in (Phase.ROLLED_BACK, Phase.FAILED)
+        return None if condemned else spec
+    if status.released_template != template_digest(spec.workload.template):
+        return None
+    return spec.model_copy(update={"image": status.promoted_image, "env": status.released_env})
+
+
+def _create(
+    seen: Seen, now: float, what: str, effect: CreateDeployment | CreateService | CreateVirtualService
+) -> Decision:
+    message = f"{what} does not exist; creating it as spec.workload asks for."
+    return conclude(
+        seen,
+        now,
+        message,
+        stall=Stall("Creating", message),
+        effect=effect,
+        announcements=(Announcement("Creating", message),),
+    )
+
+
+def _cannot_recreate(seen: Seen, now: float) -> Decision:
+    image = seen.status.promoted_image or "what shall run"
+    sentence = (
+        f"Deployment {seen.spec.workload.deployment!r} is gone, and spec.workload.template is not the one it ran with. "
+        f"Create the Deployment with {image}, or put the template of the last release back."
+    )
+    return _stalled(seen, now, "DeploymentMissing", sentence)
 
 
 def _stable_missing(seen: Seen, now: float) -> Decision | None:
@@ -184,6 +225,8 @@ def _as_wanted(seen: Seen, now: float) -> Decision | None:
             "revision": revision,
             "released_revision": revision,
             "released_image": seen.spec.image,
+            "released_env": seen.spec.env,
+            "released_template": template_digest(seen.spec.workload.template),
             "promoted_image": stable.image,
             "outcome": None,
             "outcome_reason": "",
