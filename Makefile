@@ -41,11 +41,16 @@ e2e: toolchain ## Only the tests on the local cluster
 	@$(BIN)/python tests/run.py e2e
 
 .PHONY: bench
-bench: bench-judge bench-breach ## All benchmarks
+bench: bench-judge bench-breach bench-inference ## All benchmarks
 
 .PHONY: bench-judge
 bench-judge: $(READY) ## False rollbacks, detection times and release times of the judge, simulated
-	@$(BIN)/python -m pytest -q -n 2 tests/bench/judge
+	@cd $(CURDIR) && $(BIN)/python -m tests.bench.judge
+
+.PHONY: bench-inference
+bench-inference: toolchain $(INFERENCE_READY) ## The inference server beside a bare loop and a plain handler
+	@mkdir -p build/bench && models=$$($(BIN)/python inference-image/build_models.py) && cd inference-image && \
+		$(CURDIR)/$(INFERENCE_VENV)/bin/python -m serving_bench $$models/v1.1.0/model.onnx $(CURDIR)/build/bench/inference.json
 
 .PHONY: bench-breach
 bench-breach: toolchain ## From a breach to the last answer of the bad version, on the local cluster
