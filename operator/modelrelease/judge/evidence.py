@@ -12,11 +12,14 @@ All functions broadcast: bets are the last axis, releases the axes before it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+Number = TypeVar("Number", float, Array)
 
 EFFECTS: Array = np.array((1.25, 1.6, 2.4, 5.0, 16.0))
 """Alternatives that the rollback evidence bets on, as multiples of the highest tolerated rate. Nobody knows beforehand
@@ -106,7 +109,7 @@ class Bets:
         )
 
 
-def smoothed_rate(bad: float, requests: float, typical: float) -> float:
+def smoothed_rate(bad: Number, requests: Number, typical: Number) -> Number:
     """A share in (0, 1), also for 0 of 0 (then ``typical``) and 0 of many."""
     return (bad + PRIOR_BAD) / (requests + PRIOR_BAD / typical)
 

@@ -14,9 +14,18 @@ import numpy as np
 from scipy.special import log_ndtr, ndtr
 
 from modelrelease.judge.assessment import BAKE_SHARE, CEILING_SHARE
-from modelrelease.judge.evidence import EFFECT_WEIGHTS, GATE_STAKES, GATE_WEIGHTS, Array, Bets, Margin, place
+from modelrelease.judge.evidence import (
+    EFFECT_WEIGHTS,
+    GATE_STAKES,
+    GATE_WEIGHTS,
+    Array,
+    Bets,
+    Margin,
+    place,
+    smoothed_rate,
+)
 from modelrelease.judge.mixture import START_SHARE
-from modelrelease.judge.process import Plan, plan_of, stable_rate
+from modelrelease.judge.process import Plan, plan_of, stable_known
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.state import MetricState, State
 
@@ -128,7 +137,7 @@ def seconds_to_gate(state: State, settings: Settings, *, canary_rps: float, stab
 
 
 def _requests_left(metric: MetricState, settings: Settings, plan: Plan, traffic_ratio: float) -> float:
-    rate = stable_rate(metric, plan.typical_rate)
+    rate = smoothed_rate(*stable_known(metric), plan.typical_rate)
     bets = place(rate, rate, Margin(plan.ratio, plan.gate_increase), traffic_ratio, GATE_STAKES)
     mean, _ = walk(Rates(rate, rate, traffic_ratio), metric.dispersion, bets)
     missing = -math.log(settings.missed_regression_probability) - np.log(GATE_WEIGHTS) - np.array(metric.gate)

@@ -16,6 +16,7 @@ import numpy as np
 
 from modelrelease.judge.assessment import verdict
 from modelrelease.judge.evidence import (
+    Array,
     Comparisons,
     Counts,
     alternatives,
@@ -179,11 +180,15 @@ def _compared(due: Sequence[tuple[MetricState, Plan]]) -> list[MetricState]:
             plan.increase,
             plan.gate_increase,
             metric.dispersion,
-            stable_rate(metric, plan.typical_rate),
+            *stable_known(metric),
+            plan.typical_rate,
         )
         for metric, plan in due
     ]
-    rollback, gate = compare(Comparisons(*np.array(rows, dtype=np.float64).T))
+    table: Array = np.array(rows, dtype=np.float64).T
+    pending = table[0], table[1], table[2], table[3]
+    these = Comparisons(*pending, table[4], table[5], table[6], table[7], smoothed_rate(table[8], table[9], table[10]))
+    rollback, gate = compare(these)
     logs, restarts = restart(
         np.array([metric.concurrent.logs for metric, _ in due]),
         np.array([metric.concurrent.restarts for metric, _ in due]),
@@ -219,11 +224,10 @@ def _with_metrics(state: State, errors: MetricState, latency: MetricState) -> St
     )
 
 
-def stable_rate(metric: MetricState, typical_rate: float) -> float:
-    """Stable's estimated share of bad requests, from all that is judged already."""
-    bad = metric.past[0] + metric.step.stable_bad - metric.pending.stable_bad
-    requests = metric.past[1] + metric.step.stable - metric.pending.stable
-    return smoothed_rate(bad, requests, typical_rate)
+def stable_known(metric: MetricState) -> tuple[int, int]:
+    """Stable's (bad, all) requests that are judged already."""
+    waiting, step = metric.pending, metric.step
+    return metric.past[0] + step.stable_bad - waiting.stable_bad, metric.past[1] + step.stable - waiting.stable
 
 
 def _grown_alone(mixture: Mixture, counts: tuple[int, int], limit: float, metric: MetricState) -> Mixture:

@@ -60,7 +60,8 @@ def _detection(report: dict[str, Any], axes: Any) -> None:
     axes.axhline(1, color="black", linewidth=0.8, linestyle="--")
     axes.set_xticks(np.arange(len(effects)), effects)
     axes.set_ylabel("mean requests to detect /\ninformation bound")
-    axes.legend(title="weight", ncols=4)
+    axes.set_ylim(0, 2)
+    axes.legend(title="weight", ncols=4, loc="upper left")
 
 
 def _durations(report: dict[str, Any], axes: Any) -> None:

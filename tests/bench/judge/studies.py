@@ -130,6 +130,7 @@ def detection(count: int) -> list[Row]:
                         "effect": name,
                         "margins": margins,
                         "weight": weight,
+                        "canary_rate": rates[0],
                         "times_tolerated": rates[0] / float(margin.limit(rates[1])),
                     }
                     | _detect(
