@@ -71,10 +71,11 @@ def _rounded(value: float | None) -> float | None:
 def evidence_sentence(assessment: Assessment | None) -> str:
     """The comparison in one sentence, with figures and numbers of requests."""
     if assessment is None:
-        return "Nothing has been compared yet."
+        return "nothing has been compared yet."
     parts = [part for part in map(_comparison, assessment.metrics) if part]
     requests = max((metric.requests_canary for metric in assessment.metrics), default=0)
-    return f"{'; '.join(parts)}; {requests:,} canary requests." if parts else "Nothing has been compared yet."
+    noun = "request" if requests == 1 else "requests"
+    return f"{'; '.join(parts)}; {requests:,} canary {noun}." if parts else "nothing has been compared yet."
 
 
 def _comparison(metric: MetricAssessment) -> str:

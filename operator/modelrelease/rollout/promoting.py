@@ -38,14 +38,14 @@ def baking(seen: Seen, now: float) -> Decision | None:
     strategy = status.snapshot.strategy
     figures = evidence_sentence(seen.analysis.assessment if seen.analysis is not None else None)
     if seen.spec.paused or status.paused:
-        return conclude(seen, now, f"Paused at 100 %: {figures}")
+        remedy = "set spec.paused to false" if seen.spec.paused else "annotate with modelrelease.dev/resume=true"
+        return conclude(seen, now, f"Paused at 100 %: {figures} To go on, {remedy}.")
     bake = max(strategy.bake_time, strategy.steps[-1].min_duration if status.step == status.steps else 0)
     left = (status.step_started_at or now) + bake - now
     if left > 0 and status.approved_step <= status.steps:
-        sentence = (
-            f"All traffic goes to {image_tag(status.canary.image)}; {format_duration(max(1, left))} of the bake are "
-        )
-        return conclude(seen, now, f"{sentence}left. {figures}", again_seconds=min(left, 10.0))
+        tag, rest = image_tag(status.canary.image), format_duration(max(1, left))
+        sentence = f"All traffic goes to {tag}, the bake lasts another {rest}: {figures}"
+        return conclude(seen, now, sentence, again_seconds=min(left, 10.0))
     if strategy.steps[-1].approval and status.approved_step <= status.step:
         return conclude(seen, now, "Waiting for approval; annotate with modelrelease.dev/promote=next.")
     if status.approved_step <= status.steps and not is_fresh(seen):

@@ -142,6 +142,12 @@ def _promote(status: ReleaseStatus, request: Request) -> tuple[dict[str, Any], A
         return {"approved_step": status.steps + 1}, Announcement(
             "PromotedByHand", "A person promoted the release in full; remaining gates and the bake are skipped."
         )
+    if status.step == 0:
+        return {}, Announcement(
+            "NothingToDo",
+            "No step has begun yet, so there is none to leave; the first one begins once the canary is available.",
+            warning=True,
+        )
     wanted = status.step + 1
     return {"approved_step": max(status.approved_step, wanted)}, Announcement(
         "PromotedByHand", f"A person approved step {min(wanted, status.steps)} of {status.steps}."

@@ -78,7 +78,7 @@ PROMOTION = (
         seen_of(Phase.BAKING, status={**BAKED, "step_started_at": NOW - 5}, canary=TEN),
         None,
         {"phase": Phase.BAKING},
-        "of the bake",
+        "the bake lasts another",
     ),
     Case(
         "the bake is over",
