@@ -44,11 +44,12 @@ def main() -> int:
         report[name] = study()
         report["seconds"][name] = round(time.monotonic() - before, 1)
         sys.stderr.write(f"{name}: {report['seconds'][name]} s\n")
-    report["broken"] = broken(report)
+    report["broken"] = [] if chosen.quick else broken(report)
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     chosen.output.write_text(json.dumps(report, indent=1) + "\n")
     plots.draw(report, chosen.plots_to)
-    sys.stdout.write("".join(f"broken: {line}\n" for line in report["broken"]) or "all promises kept\n")
+    done = "too few releases to check the promises\n" if chosen.quick else "all promises kept\n"
+    sys.stdout.write("".join(f"broken: {line}\n" for line in report["broken"]) or done)
     return 1 if report["broken"] else 0
 
 
