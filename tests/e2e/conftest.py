@@ -5,6 +5,7 @@ Whoever runs these tests finds the cluster as it was configured: what is up stay
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 
@@ -27,7 +28,8 @@ def stage() -> Stage:
 def model(request: pytest.FixtureRequest) -> Model:
     """Names of the test's own: a namespace and a host."""
     words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")
-    name = f"e2e-{words}"[:50].strip("-")
+    digest = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:6]  # long names differ at their end
+    name = f"e2e-{words[:36].strip('-')}-{digest}"
     return Model(name, f"{name}.example.com")
 
 

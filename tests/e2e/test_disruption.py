@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from demo.manifests import MODEL_RELEASE
+from demo.waiting import wait_for
 from e2e.arena import HOLD_FIRST, Arena
 
 pytestmark = pytest.mark.e2e
@@ -31,7 +32,7 @@ def test_weights_that_somebody_else_wrote_are_put_right(arena: Arena) -> None:
     arena.install(HOLD_FIRST)
     arena.start("v1.1.0")
     arena.wait_weight(20)
-    arena.wait_clients_get("v1.1.0")
+    wait_for("the operator to have read its weight back", lambda: arena.status().confirmed_weight == 20, 20)
     latest = arena.ground.routes.latest
     assert latest is not None
     http = latest["spec"]["http"]
