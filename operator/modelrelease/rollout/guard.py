@@ -215,13 +215,17 @@ def _fought(status: ReleaseStatus) -> dict[str, Any]:
 
 
 def foreign_weight(seen: Seen, now: float) -> Decision | None:
-    """Bring the route to the weight that status holds: our own unfinished write, or somebody else's to undo."""
+    """Bring the route to the weight that status holds: our own unfinished write, or somebody else's to undo.
+
+    A write of our own that did not happen leaves the weight that was confirmed last; any other weight is foreign.
+    """
     status, route = seen.status, seen.route
     if status.phase not in SHIFTING or route is None:
         return None
     if route.weight_percent == status.weight and route.is_consistent:
         return None
-    if status.confirmed_weight != status.weight and route.is_consistent:
+    is_unfinished = route.is_consistent and route.weight_percent == status.confirmed_weight
+    if is_unfinished and status.confirmed_weight != status.weight:
         return conclude(seen, now, status.message, effect=SetWeight(status.weight))
     if status.paused_reason == FIGHT_REASON:
         sentence = (

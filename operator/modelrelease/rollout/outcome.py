@@ -55,8 +55,9 @@ def _with_figures(status: ReleaseStatus, seen: Seen, now: float) -> ReleaseStatu
         "tag": image_tag(seen.spec.image),
         "progress": f"{status.step}/{status.steps}" if status.steps and not at_rest else "",
     }
-    if seen.route is not None and status.weight == seen.status.weight == seen.route.weight_percent:
-        update["confirmed_weight"] = status.weight
+    if status.weight > 0 and seen.route is not None and seen.route.weight_percent == seen.status.weight:
+        # What was read back is what status asked for until now, also where this very decision asks for something else.
+        update["confirmed_weight"] = seen.status.weight
     if not at_rest:
         update["analysis"] = analysis_status(seen.analysis, status.analysis, now)
         if seen.analysis is not None and seen.analysis.state is not None and status.judge == seen.status.judge:

@@ -29,6 +29,12 @@ ROUTES = (
         {"fights": 0, "weight": 20},
     ),
     Case(
+        "somebody else's weight is put back, also before ours was confirmed",
+        seen_of(status={"confirmed_weight": 5}, route=route_seen(70)),
+        SetWeight(20),
+        {"fights": 1, "weight": 20},
+    ),
+    Case(
         "somebody else's weight is put back",
         seen_of(route=route_seen(70)),
         SetWeight(20),
