@@ -28,7 +28,7 @@ def with_conditions(status: ReleaseStatus, seen: Seen, now: float, stall: Stall 
     """`status` with all eight conditions; transition times change only where a condition's status does."""
     previous = {condition.type: condition for condition in seen.status.conditions}
     fresh = []
-    for kind, (state, reason, message) in _facts(status, seen, stall).items():
+    for kind, (state, reason, message) in _facts(status, seen, stall, now).items():
         before = previous.get(kind)
         since = before.last_transition_time if before is not None and before.status is state else now
         fresh.append(
@@ -47,12 +47,12 @@ def with_conditions(status: ReleaseStatus, seen: Seen, now: float, stall: Stall 
 _Fact = tuple[ConditionStatus, str, str]
 
 
-def _facts(status: ReleaseStatus, seen: Seen, stall: Stall | None) -> dict[ConditionType, _Fact]:
+def _facts(status: ReleaseStatus, seen: Seen, stall: Stall | None, now: float) -> dict[ConditionType, _Fact]:
     return {
         ConditionType.READY: _ready(status, seen, stall),
         ConditionType.RECONCILING: _reconciling(status, seen, stall),
         ConditionType.STALLED: _stalled(stall),
-        ConditionType.CANARY_AVAILABLE: _canary_available(status, seen),
+        ConditionType.CANARY_AVAILABLE: _canary_available(status, seen, now),
         ConditionType.ANALYSIS_HEALTHY: _analysis_healthy(status, seen),
         ConditionType.PAUSED: _paused(status, seen),
         ConditionType.SUCCEEDED: _succeeded(status, seen),
@@ -98,12 +98,14 @@ def _stalled(stall: Stall | None) -> _Fact:
     return ConditionStatus.TRUE, stall.reason, stall.message
 
 
-def _canary_available(status: ReleaseStatus, seen: Seen) -> _Fact:
+def _canary_available(status: ReleaseStatus, seen: Seen, now: float) -> _Fact:
     if status.phase.is_at_rest:
         return ConditionStatus.FALSE, "NoCanary", "No canary exists outside of a release."
     canary = seen.canary
     if canary is None:
         return ConditionStatus.FALSE, "NotAvailable", "The canary's Deployment does not exist yet."
+    if canary.available > 0 and status.phase is Phase.PREPARING and canary.seconds_to_steady(now) > 0:
+        return ConditionStatus.FALSE, "NotAvailable", f"A pod of {canary.name} has just become available."
     if canary.available > 0:
         return ConditionStatus.TRUE, "Available", f"At least one pod of {canary.name} is available."
     if canary.trouble is not None:

@@ -26,8 +26,6 @@ from modelrelease.rollout.seen import MetricsHealth, Seen
 from modelrelease.rollout.stepping import step_changes
 
 WAIT_SECONDS = 2.0
-STEADY_SECONDS = 3.0
-"""How long the canary's newest pod must have been ready before the first traffic; times of pods are whole seconds."""
 
 
 def preparing(seen: Seen, now: float) -> Decision | None:
@@ -188,8 +186,7 @@ def _canary_available(seen: Seen, now: float) -> Decision | None:
 
 def _canary_steady(seen: Seen, now: float) -> Decision | None:
     """Endpoints travel through istiod to the proxies, and pods may flap in their first seconds: wait for both."""
-    since = seen.canary.pods_changed_at_seconds if seen.canary is not None else None
-    left = (since or 0.0) + STEADY_SECONDS - now
+    left = seen.canary.seconds_to_steady(now) if seen.canary is not None else 0.0
     if left <= 0:
         return None
     sentence = f"The canary {image_tag(seen.status.canary.image)} is available; it gets traffic once that lasts."

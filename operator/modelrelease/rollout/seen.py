@@ -49,6 +49,10 @@ class PodTrouble:
     message: str
 
 
+STEADY_SECONDS = 3.0
+"""How long the canary's newest pod must have been ready before the first traffic; times of pods are whole seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeploymentSeen:
     """One arm's Deployment."""
@@ -81,6 +85,10 @@ class DeploymentSeen:
     gitops_owner: str
     """Field manager of a GitOps tool that owns the image, or empty."""
     manifest: Manifest = field(repr=False)
+
+    def seconds_to_steady(self, now: float) -> float:
+        """How long until its newest pod has been ready for STEADY_SECONDS; 0 or less when it has."""
+        return (self.pods_changed_at_seconds or 0.0) + STEADY_SECONDS - now
 
 
 @dataclass(frozen=True, slots=True)
