@@ -63,6 +63,6 @@ def _istio_definitions() -> str:
 
     path = custom_resources(Cache.from_environment())
     if not path.exists():
-        pytest.skip("Istio's resource definitions are not in the cache; `make demo` builds them")
+        pytest.fail("Istio's resource definitions are not in the cache; `make demo` builds them")
     documents = path.read_text(encoding="utf-8").split("\n---\n")
     return "\n---\n".join(one for one in documents if any(f"name: {kind}" in one for kind in _ISTIO_KINDS))

@@ -98,7 +98,7 @@ def prometheus(folder: Path, exporter: Exporter) -> Iterator[str]:
     """The address of a Prometheus that scrapes `exporter` five times a second."""
     program = shutil.which("prometheus")
     if program is None:
-        pytest.skip("there is no prometheus on this machine; `apt-get install prometheus`")
+        pytest.fail("there is no prometheus on this machine; `apt-get install prometheus`")
     (folder / "prometheus.yml").write_text(_CONFIG.format(port=exporter.port), encoding="utf-8")
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as placeholder:
         port = placeholder.server_address[1]

@@ -11,7 +11,6 @@ from modelrelease.rollout.revision import digest_of
 SUFFIX = "-canary"
 LABEL_LIMIT = 63
 """Longest label value that Kubernetes accepts (Kubernetes documentation, "Labels and Selectors")."""
-NAME_LIMIT = 253
 
 RELEASE = f"{GROUP}/release"
 REVISION = f"{GROUP}/revision"
