@@ -11,8 +11,9 @@ from modelrelease.api.annotations import Request, read_requests
 from modelrelease.api.model import GROUP
 from modelrelease.api.spec import ModelReleaseSpec, parse_spec
 from modelrelease.api.status import Phase, ReleaseStatus, parse_status
-from modelrelease.controller.analyst import Analyst, Pods
+from modelrelease.controller.analyst import Analyst
 from modelrelease.controller.contention import Contention
+from modelrelease.controller.intake import Pods
 from modelrelease.controller.policies import POLICY_KINDS, uncovered
 from modelrelease.controller.workload import deployment_seen, field_owner
 from modelrelease.errors import Terminal

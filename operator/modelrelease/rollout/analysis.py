@@ -36,6 +36,11 @@ def grid_after(seconds: float, interval_seconds: float) -> float:
     return math.ceil(seconds / interval_seconds) * interval_seconds
 
 
+def grid_before(seconds: float, interval_seconds: float) -> float:
+    """Last grid point at or before `seconds`."""
+    return math.floor(seconds / interval_seconds) * interval_seconds
+
+
 def analysis_status(seen: AnalysisSeen | None, previous: AnalysisStatus, now: float) -> AnalysisStatus:
     """The figures that people like to watch."""
     if seen is None or seen.assessment is None:

@@ -11,7 +11,9 @@ import pytest
 from fakes import FakeClock, FakeMetrics
 from modelrelease.api.spec import Analysis
 from modelrelease.api.status import Phase, ReleaseStatus, Snapshot
-from modelrelease.controller.analyst import BASELINE_SECONDS, CHUNK_SECONDS, Analyst, Pods
+from modelrelease.controller.analyst import Analyst
+from modelrelease.controller.case import CHUNK_SECONDS
+from modelrelease.controller.intake import BASELINE_SECONDS, Pods
 from modelrelease.judge import State, enter_step
 from modelrelease.ports import Key, Samples, Watched
 from modelrelease.rollout.analysis import grid_after, judge_settings

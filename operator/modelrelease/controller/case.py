@@ -1,0 +1,95 @@
+"""One release under analysis: what is to be asked of Prometheus for it, and whether the answers are sound. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from modelrelease.api.spec import Analysis
+from modelrelease.controller.intake import BASELINE_SECONDS
+from modelrelease.judge import LOOKBACK_SCRAPES, State
+from modelrelease.ports import Samples, Watched
+from modelrelease.rollout.analysis import grid_before
+from modelrelease.rollout.seen import MetricsHealth
+
+CHUNK_SECONDS = 600.0
+"""Longest range that one query asks for; a longer gap after a restart is caught up piece by piece."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """The newest answer for one release."""
+
+    samples: Samples | None = None
+    end_seconds: float = 0.0
+    is_piece: bool = False
+    """It ends before now: more is to come."""
+    failure: str = ""
+
+
+@dataclass(slots=True)
+class Case:
+    """One release under analysis."""
+
+    watched: Watched
+    analysis: Analysis
+    scrape_seconds: float
+    identity: tuple[str, float | None]
+    """Revision and start of the step: another one means another checkpoint."""
+    state: State | None = None
+    """None until stable's history was read."""
+    answer: Answer = field(default_factory=Answer)
+
+    @property
+    def lag_seconds(self) -> float:
+        """How far behind now a sample must be, so that late scrapes are in."""
+        wanted = self.analysis.lag
+        return max(self.scrape_seconds, wanted if wanted is not None else 2 * self.scrape_seconds)
+
+    def start_seconds(self, now: float) -> float:
+        """Where the next question begins."""
+        since = now - BASELINE_SECONDS if self.state is None else min(self.state.cursor_seconds, now)
+        return since - LOOKBACK_SCRAPES * self.scrape_seconds
+
+    def end_seconds(self, now: float) -> float:
+        """Where the next question ends: now, or a piece further where much is to be caught up."""
+        if self.state is None:
+            return now
+        return min(now, self.state.cursor_seconds + self.lag_seconds + CHUNK_SECONDS)
+
+    def is_behind(self, now: float) -> bool:
+        """Whether its samples are asked for apart, so that all others need not ask for so many."""
+        return self.state is None or now - self.state.cursor_seconds > self.lag_seconds + CHUNK_SECONDS / 4
+
+    def has_news(self, now: float) -> bool:
+        """Whether a grid point has become old enough since the last answer, or there was none."""
+        if self.answer.failure or self.answer.samples is None or self.answer.is_piece:
+            return True
+        newest, last = (
+            grid_before(at - self.lag_seconds, self.analysis.interval) for at in (now, self.answer.end_seconds)
+        )
+        return newest > last
+
+    def health(self, now: float) -> tuple[MetricsHealth, str]:
+        """Whether the newest answer is something to stand on, with a sentence for the condition."""
+        answer = self.answer
+        if answer.failure:
+            return MetricsHealth.UNAVAILABLE, f"{answer.failure} This is no evidence; the release holds."
+        if answer.samples is None:
+            return MetricsHealth.WAITING, "Waiting for the first answer of Prometheus."
+        newest = answer.samples.newest_seconds
+        allowed = self.lag_seconds + LOOKBACK_SCRAPES * self.scrape_seconds + self.analysis.interval
+        if answer.is_piece:
+            return MetricsHealth.WAITING, "Catching up on the samples since the last evaluation."
+        if newest is None:
+            return MetricsHealth.STALE, (
+                f"Prometheus has no samples for {self.watched.stable_service} and {self.watched.canary_service}. "
+                "This is no evidence; the release holds."
+            )
+        if now - newest > allowed:
+            return MetricsHealth.STALE, (
+                f"The newest sample is {now - newest:.0f} s old, more than {allowed:.0f} s. This is no evidence; the "
+                "release holds."
+            )
+        if self.state is not None and now - self.state.cursor_seconds > allowed + self.lag_seconds:
+            return MetricsHealth.WAITING, "Waiting for samples of both arms to be complete."
+        return MetricsHealth.FRESH, "Metrics are fresh."
