@@ -50,6 +50,7 @@ def deployment_seen(manifest: Manifest, pods: Sequence[Manifest], container: str
         digests=digests,
         pods_changed_at_seconds=max(since, default=None),
         serving_since_seconds=min(since, default=None),
+        has_crashed=any(_has_crashed(pod) for pod in living),
         crash_loop=any(_is_crash_looping(pod) for pod in living),
         restarts=restarts,
         trouble=_trouble(living) or _replica_failure(status),
@@ -98,6 +99,13 @@ def _container_statuses(pod: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _restarts(pod: dict[str, Any]) -> int:
     return sum(item.get("restartCount", 0) for item in _container_statuses(pod))
+
+
+def _has_crashed(pod: dict[str, Any]) -> bool:
+    return any(
+        item.get("restartCount", 0) > 0 or (item.get("state") or {}).get("terminated", {}).get("exitCode", 0) != 0
+        for item in _container_statuses(pod)
+    )
 
 
 def _is_crash_looping(pod: dict[str, Any]) -> bool:

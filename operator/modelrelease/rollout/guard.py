@@ -7,8 +7,8 @@ from typing import Any
 from modelrelease.api.annotations import Action
 from modelrelease.api.images import image_tag
 from modelrelease.api.status import Outcome, Phase, ReleaseStatus
-from modelrelease.judge import Assessment
-from modelrelease.rollout.analysis import evidence_sentence
+from modelrelease.judge import Assessment, skip_to
+from modelrelease.rollout.analysis import evidence_sentence, grid_after
 from modelrelease.rollout.conditions import Stall
 from modelrelease.rollout.decision import Announcement, Decision, SetWeight
 from modelrelease.rollout.outcome import conclude, stable_tag
@@ -20,6 +20,10 @@ from modelrelease.rollout.steering import FIGHT_REASON, abort_request, remembere
 
 ACTIVE = (Phase.PREPARING, Phase.PROGRESSING, Phase.PAUSED, Phase.BAKING, Phase.PROMOTING)
 SHIFTING = (Phase.PROGRESSING, Phase.PAUSED, Phase.BAKING)
+SETTLE_SECONDS = 1.0
+"""Proxies learn of a weight later than the API server: istiod debounces for 100 ms and pushes in milliseconds
+(measured); a second is not counted."""
+
 LOSSES_ALLOWED = 1
 FIGHTS_ALLOWED = 3
 
@@ -141,12 +145,28 @@ def canary_lost(seen: Seen, now: float) -> Decision | None:
                 "confirmed_weight": 0,
                 "losses": status.losses + 1,
                 "step_started_at": now,
+                **_without_the_outage(seen, now),
             },
             effect=SetWeight(0) if has_weight else None,
             effect_first=True,
             announcements=(Announcement("CanaryLost", sentence, warning=True),),
         )
     return None
+
+
+def _without_the_outage(seen: Seen, now: float) -> dict[str, Any]:
+    """Status changes that leave the outage out of the evidence where the pods did not fail by themselves.
+
+    A pod that was evicted, or deleted with its node, takes the requests with it that the proxies still send to nobody;
+    they say nothing about the version. The loss itself is counted in any case. Where a container died, they are its.
+    """
+    canary, snapshot = seen.canary, seen.status.snapshot
+    state = seen.analysis.state if seen.analysis is not None else None
+    if state is None or snapshot is None or (canary is not None and canary.has_crashed):
+        return {}
+    # As long as after any other change of pods. Until then the weight is 0 on every proxy.
+    until = grid_after(now + max(SETTLE_SECONDS, snapshot.analysis.warm_up), snapshot.analysis.interval)
+    return {"judge": skip_to(state, at_seconds=until).to_json()}
 
 
 def lost_for_good(seen: Seen, now: float) -> Decision | None:

@@ -75,6 +75,8 @@ class DeploymentSeen:
     """When the set of ready pods last changed."""
     serving_since_seconds: float | None
     """Since when its oldest ready pod is ready: what was measured before tells nothing about the pods of today."""
+    has_crashed: bool
+    """A container of its pods ended with an error or was started again."""
     crash_loop: bool
     restarts: int
     trouble: PodTrouble | None

@@ -10,15 +10,12 @@ from modelrelease.judge import enter_step
 from modelrelease.rollout.analysis import grid_after, judge_settings
 from modelrelease.rollout.capacity import replicas_needed, step_for_capacity
 from modelrelease.rollout.decision import Announcement, Decision, ScaleCanary, SetWeight
-from modelrelease.rollout.guard import SHIFTING
+from modelrelease.rollout.guard import SETTLE_SECONDS, SHIFTING
 from modelrelease.rollout.outcome import conclude
 from modelrelease.rollout.seen import DeploymentSeen, MetricsHealth, Seen
 
 LATE_SECONDS = 10.0
 """A weight that is written later than this after its step was decided on makes the step begin anew."""
-SETTLE_SECONDS = 1.0
-"""Proxies learn of a weight later than the API server: istiod debounces for 100 ms and pushes in milliseconds
-(measured); a second is not counted."""
 
 
 def began_late(seen: Seen, now: float) -> Decision | None:

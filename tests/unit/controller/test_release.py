@@ -110,6 +110,21 @@ async def test_a_canary_that_is_lost_twice_is_rolled_back(world: World) -> None:
     assert (Phase.ROLLED_BACK, "CanaryCrashed") == (world.status.phase, world.status.outcome_reason)
 
 
+async def test_what_is_lost_with_an_evicted_pod_is_no_evidence_against_the_version(world: World) -> None:
+    await world.run(600, until=lambda one: one.weight == 20)
+    await world.run(3)
+    world.canary.crashes = True
+    await world.run(1)
+    # The proxies learn of it a moment later, and send requests to nobody.
+    world.metrics.count_each(f"{NAME}-canary", "canary", [5.0] * 12, code="503", namespace=NAMESPACE)
+    await world.run(5)
+    assert (0, 1) == (world.weight, world.status.losses)
+    world.canary.crashes = False
+    await world.run(60, until=lambda one: one.weight == 20)
+    await world.run(600, until=_ended)
+    assert Phase.SUCCEEDED is world.status.phase
+
+
 async def test_abort_takes_traffic_off_at_once(world: World) -> None:
     await world.run(600, until=lambda one: one.weight == 20)
     world.annotate("abort", "looks wrong")

@@ -108,6 +108,21 @@ def test_troubles_are_quoted_from_the_kubelet_and_the_scheduler(pod: Any, expect
     assert expected == deployment_seen(_deployment(), [pod], None).trouble
 
 
+CRASHES: dict[str, tuple[dict[str, Any], bool]] = {
+    "serving": ({}, False),
+    "not started yet": (_waiting("ContainerCreating"), False),
+    "image cannot be pulled": (_waiting("ImagePullBackOff"), False),
+    "ended with an error": ({"state": {"terminated": {"exitCode": 137}}}, True),
+    "ended as it should": ({"state": {"terminated": {"exitCode": 0}}}, False),
+    "was started again": ({"restartCount": 1}, True),
+}
+
+
+@pytest.mark.parametrize(("container", "expected"), CRASHES.values(), ids=[name.replace(" ", "-") for name in CRASHES])
+def test_a_crash_is_told_from_a_pod_that_others_took_away(container: dict[str, Any], expected: bool) -> None:
+    assert expected is deployment_seen(_deployment(), [_pod(container=container)], None).has_crashed
+
+
 def test_a_quota_is_told_by_the_deployment_only() -> None:
     message = 'pods "a" is forbidden: exceeded quota'
     condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
