@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -45,6 +46,9 @@ class SoleLease:
     def is_held(self) -> bool:
         return True
 
+    def write_seconds(self) -> float:
+        return math.inf
+
     async def run(self, on_change: Any) -> None:
         on_change(True)
         await asyncio.Event().wait()
@@ -78,7 +82,7 @@ async def operate(settings: Settings, kubeconfig: Path | None, listen: Listen) -
     clock = SystemClock()
     server = await ApiServer.connect(kubeconfig=kubeconfig)
     lease = _lease(settings, KubernetesCluster(server), clock)
-    cluster = KubernetesCluster(server, watch_namespace=settings.watch_namespace, writes_allowed=lease.is_held)
+    cluster = KubernetesCluster(server, watch_namespace=settings.watch_namespace, write_seconds=lease.write_seconds)
     sources = _sources(settings)
     providers = _providers(settings, sources)
     queue = Queue(clock.monotonic)
@@ -124,8 +128,7 @@ def _lease(settings: Settings, cluster: KubernetesCluster, clock: SystemClock) -
     if not settings.lease.enabled:
         return SoleLease()
     holder = f"{os.environ.get('POD_NAME', socket.gethostname())}_{uuid.uuid4().hex[:8]}"
-    duration = settings.lease.duration
-    timing = LeaseTiming(duration=duration, margin=duration / 3, retry=duration / 7.5)
+    timing = LeaseTiming.of(settings.lease.duration)
     identity = LeaseIdentity(settings.lease.namespace or "default", settings.lease.name, holder)
     return ClusterLease(cluster, clock, identity, timing)
 

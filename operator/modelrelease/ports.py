@@ -154,7 +154,11 @@ class Lease(Protocol):
     """Leadership: at most one holder may write."""
 
     def is_held(self) -> bool:
-        """True only while the lease is certainly ours; asked before every write."""
+        """True only while the lease is certainly ours; nothing is begun without it."""
+
+    def write_seconds(self) -> float:
+        """How long a write that begins now may take, so that it is over before anybody else can lead; 0 where the
+        lease is not held. Asked before every write."""
 
     async def run(self, on_change: Callable[[bool], None]) -> None:
         """Acquire, renew and, on cancellation, release the lease."""

@@ -136,7 +136,7 @@ class LeaseSettings(_Section):
         default=None, description="Namespace of the Lease. Default: the one that the operator runs in."
     )
     duration: Duration = Field(
-        default=30.0, description="A standby takes over when the Lease was not renewed for so long. At least 6s."
+        default=15.0, description="A standby takes over when the Lease was not renewed for so long. At least 6s."
     )
 
     @field_validator("duration")

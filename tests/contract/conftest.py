@@ -45,7 +45,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     yield World(
         KubernetesCluster(server),
         *namespaces,
-        lambda allowed: KubernetesCluster(server, writes_allowed=allowed),
+        lambda allowed: KubernetesCluster(server, write_seconds=lambda: 10.0 if allowed() else 0.0),
         is_real=True,
     )
     await server.close()

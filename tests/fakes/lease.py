@@ -14,6 +14,9 @@ class FakeLease:
     def is_held(self) -> bool:
         return self._held
 
+    def write_seconds(self) -> float:
+        return 10.0 if self._held else 0.0
+
     def set(self, held: bool) -> None:
         changed, self._held = held is not self._held, held
         if changed and self._on_change is not None:

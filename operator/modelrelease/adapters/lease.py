@@ -1,12 +1,17 @@
 """Leadership by a `Lease`: at most one operator writes.
 
 The library's own elector lets two lead when a renewal hangs. Here validity is a question of this machine's monotonic
-clock alone: a lease is ours until `renewed (before the request was sent) + duration - margin`, whatever has become of
-the renewals since. Others wait for the full duration, on their own clocks, after they saw the last renewal. Wall
+clock alone, counted from before the request of the last renewal was sent, whatever has become of renewals since:
+
+    0 ........ renew deadline ........ duration - guard .. duration
+    | writes may begin | writes that began end | nobody writes | others may take over
+
+Others wait for the full duration, on their own clocks, after they saw the last renewal. So a write that began while the
+lease was held is over before anybody else can lead, however slow the API server: its time-out is what is left. Wall
 clocks are written for people and never compared.
 
-A process that is frozen and wakes up finds the time passed, and `is_held` False. One that was frozen between asking and
-writing is stopped by resourceVersion.
+A process that is frozen and wakes up finds the time passed: nothing begins, and what was under way runs into its
+time-out before it gets to send. What it had sent before that is stopped by resourceVersion or uid.
 """
 
 from __future__ import annotations
@@ -31,27 +36,35 @@ class LeaseTiming:
     """How long is what, in seconds.
 
     duration: how long others wait after the last renewal that they saw.
-    margin: by so much the holder's own view ends before the others'; longer than any write may take.
-    retry: between two attempts to acquire or renew.
+    margin: by so much the holder stops to begin anything before the others may take over.
+    guard: of the margin, what no write of ours may reach into: clocks do not run at quite the same rate, and what was
+        sent last needs a moment to arrive.
+    retry: between two attempts to renew; a standby looks, and a renewal that failed is tried again, twice as often.
     """
 
-    duration: float = 30.0
-    margin: float = 10.0
-    retry: float = 4.0
+    duration: float = 15.0
+    margin: float = 5.0
+    guard: float = 1.0
+    retry: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 < 2 * self.retry <= self.renew_deadline < self.duration:
+        if not (0 < 2 * self.retry <= self.renew_deadline < self.duration and 0 <= self.guard < self.margin):
             raise ValueError(f"the parts of {self} do not fit into each other")
+
+    @classmethod
+    def of(cls, duration: float) -> LeaseTiming:
+        """The usual parts of a lease of `duration` seconds."""
+        return cls(duration, margin=duration / 3, guard=duration / 15, retry=duration / 7.5)
 
     @property
     def renew_deadline(self) -> float:
-        """After so long without a renewal the holder gives up."""
+        """After so long without a renewal the holder begins no more writes."""
         return self.duration - self.margin
 
     @property
     def request_timeout(self) -> float:
-        """Half of the renew deadline: a renewal that hangs leaves time for a second one."""
-        return self.renew_deadline / 2
+        """A third of the renew deadline: a renewal that hangs leaves time for a second one."""
+        return self.renew_deadline / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +94,28 @@ class ClusterLease:
         self._clock = clock
         self._identity = identity
         self._timing = timing or LeaseTiming()
-        self._valid_until = float("-inf")
+        self._renewed_at = -math.inf
         self._observed: _Observed | None = None
+        self._wakes_at = math.inf
         self._told = False
 
     def is_held(self) -> bool:
-        return self._clock.monotonic() < self._valid_until
+        return self._clock.monotonic() < self._renewed_at + self._timing.renew_deadline
+
+    def write_seconds(self) -> float:
+        if not self.is_held():
+            return 0.0
+        return self._renewed_at + self._timing.duration - self._timing.guard - self._clock.monotonic()
 
     async def run(self, on_change: Callable[[bool], None]) -> None:
         try:
             while True:
-                await self.attempt()
+                renewed = await self.attempt()
                 self._tell(on_change)
-                await self._pause(on_change)
+                await self._pause(on_change, self._timing.retry if renewed else self._timing.retry / 2)
         finally:
             was_ours = self.is_held()
-            self._valid_until = float("-inf")
+            self._renewed_at = -math.inf
             self._tell(on_change)
             if was_ours:
                 await asyncio.shield(self._release())
@@ -110,14 +129,18 @@ class ClusterLease:
         except (ReleaseError, TimeoutError):
             return False
         if succeeded:
-            self._valid_until = started + self._timing.renew_deadline
+            self._renewed_at = started
         return succeeded
 
-    async def _pause(self, on_change: Callable[[bool], None]) -> None:
-        """Wait for the next attempt, standbys not all at once; a lease that ends meanwhile is told at its end."""
-        until = self._clock.monotonic() + self._timing.retry * (1.0 if self._told else random.uniform(1.0, 1.2))  # noqa: S311
+    async def _pause(self, on_change: Callable[[bool], None], seconds: float) -> None:
+        """Wait for the next attempt, standbys not all at once; a lease that ends meanwhile, ours or the one that is
+        waited for, is noticed at its end."""
+        now = self._clock.monotonic()
+        until = now + seconds * (1.0 if self._told else random.uniform(1.0, 1.2))  # noqa: S311
+        if self._wakes_at > now:
+            until = min(until, self._wakes_at)
         while (left := until - self._clock.monotonic()) > 0:
-            ends_in = self._valid_until - self._clock.monotonic()
+            ends_in = self._renewed_at + self._timing.renew_deadline - self._clock.monotonic()
             await asyncio.sleep(min(left, ends_in) if ends_in > 0 else left)
             self._tell(on_change)
 
@@ -134,7 +157,7 @@ class ClusterLease:
             await self._cluster.create(Kind.LEASE, self._written(None))
             return True
         if not self._may_take(cast(dict[str, Any], found)):
-            self._valid_until = float("-inf")
+            self._renewed_at = -math.inf
             return False
         await self._cluster.replace(Kind.LEASE, self._written(cast(dict[str, Any], found)))
         return True
@@ -143,14 +166,15 @@ class ClusterLease:
         """Ours, given up, or unchanged for as long as its holder asked for since we first saw it like this."""
         spec = found.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
+        self._wakes_at = math.inf
         if holder in ("", self._identity.holder):
             return True
         now = self._clock.monotonic()
         version = str(found["metadata"]["resourceVersion"])
         if self._observed is None or self._observed.version != version:
             self._observed = _Observed(version, now)
-        duration = spec.get("leaseDurationSeconds") or self._timing.duration
-        return bool(now - self._observed.at >= duration)
+        self._wakes_at = self._observed.at + (spec.get("leaseDurationSeconds") or self._timing.duration)
+        return bool(now >= self._wakes_at)
 
     def _written(self, found: dict[str, Any] | None) -> Manifest:
         """The object with us as its holder, under the resourceVersion that was read."""

@@ -223,7 +223,7 @@ async def test_reads_ask_for_the_latest_and_writes_say_who_writes(stub: Stub, cl
     await cluster.patch(Kind.DEPLOYMENT, "vision", "detector", {"spec": {"replicas": 2}})
     await cluster.delete(Kind.SERVICE, "vision", "detector", uid="u-1")
     mr = "/apis/modelrelease.dev/v1alpha1/namespaces/vision/modelreleases"
-    manager = "?fieldManager=modelrelease-operator"
+    manager = "?fieldManager=modelrelease-operator&timeout=0.500s"
     expected: list[tuple[str, str, object]] = [
         ("GET", "/api/v1/namespaces/vision/services/detector", None),
         ("POST", mr + manager, SERVICE),
@@ -232,7 +232,7 @@ async def test_reads_ask_for_the_latest_and_writes_say_who_writes(stub: Stub, cl
         ("PATCH", f"/apis/apps/v1/namespaces/vision/deployments/detector{manager}", {"spec": {"replicas": 2}}),
         (
             "DELETE",
-            "/api/v1/namespaces/vision/services/detector",
+            "/api/v1/namespaces/vision/services/detector?timeout=0.500s",
             {
                 "apiVersion": "v1",
                 "kind": "DeleteOptions",
@@ -295,3 +295,24 @@ async def test_objects_without_identity_are_refused(cluster: KubernetesCluster, 
     with pytest.raises(Terminal) as refused:
         await cluster.replace(Kind.SERVICE, manifest)
     assert refused.value.reason == "Invalid"
+
+
+async def test_a_write_takes_no_longer_than_the_lease_allows(stub: Stub, cluster: KubernetesCluster) -> None:
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(30)
+        return web.Response()
+
+    stub.answer = hang
+    limited = KubernetesCluster(cluster._server, write_seconds=lambda: 0.05)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(Retryable, match=r"within 0\.05 s"):
+        await limited.replace_status(Kind.MODEL_RELEASE, SERVICE)
+    assert asyncio.get_running_loop().time() - began < 0.4
+    assert stub.asked[0][2]["timeout"] == "0.050s"
+
+
+async def test_without_the_lease_nothing_is_sent(stub: Stub, cluster: KubernetesCluster) -> None:
+    limited = KubernetesCluster(cluster._server, write_seconds=lambda: 0.0)
+    with pytest.raises(Retryable, match="does not hold the lease"):
+        await limited.delete(Kind.SERVICE, "vision", "detector")
+    assert [] == stub.asked

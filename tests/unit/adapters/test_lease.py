@@ -12,7 +12,7 @@ from modelrelease.adapters.lease import ClusterLease, LeaseIdentity, LeaseTiming
 from modelrelease.errors import Conflict, Retryable
 from modelrelease.ports import Kind, Manifest
 
-TIMING = LeaseTiming(duration=30, margin=10, retry=4)
+TIMING = LeaseTiming(duration=30, margin=10, guard=2, retry=4)
 
 
 def candidate(cluster: FakeCluster, clock: FakeClock, holder: str) -> ClusterLease:
@@ -211,8 +211,8 @@ class Hung(FakeCluster):
         return None
 
 
-async def test_a_request_that_hangs_ends_within_half_of_the_renew_deadline() -> None:
-    timing = LeaseTiming(duration=0.3, margin=0.1, retry=0.05)
+async def test_a_request_that_hangs_leaves_time_for_a_second_one() -> None:
+    timing = LeaseTiming(duration=0.4, margin=0.1, guard=0.02, retry=0.05)
     lease = ClusterLease(Hung(), FakeClock(), LeaseIdentity("operator", "modelrelease", "first"), timing)
     started = asyncio.get_running_loop().time()
     assert not await lease.attempt()
@@ -258,7 +258,54 @@ async def test_a_conflict_is_just_a_lost_attempt() -> None:
     assert not await candidate(cluster, clock, "first").attempt()
 
 
-@pytest.mark.parametrize(("duration", "margin", "retry"), [(10, 10, 1), (10, 0, 1), (10, 2, 5), (10, 2, 0), (-1, 1, 1)])
-def test_timings_that_do_not_fit_are_refused(duration: float, margin: float, retry: float) -> None:
+@pytest.mark.parametrize(
+    ("duration", "margin", "guard", "retry"),
+    [(10, 10, 1, 1), (10, 0, 0, 1), (10, 2, 1, 5), (10, 2, 1, 0), (-1, 1, 0, 1), (10, 2, 2, 1), (10, 2, -1, 1)],
+)
+def test_timings_that_do_not_fit_are_refused(duration: float, margin: float, guard: float, retry: float) -> None:
     with pytest.raises(ValueError, match="do not fit"):
-        LeaseTiming(duration=duration, margin=margin, retry=retry)
+        LeaseTiming(duration=duration, margin=margin, guard=guard, retry=retry)
+
+
+async def test_a_write_may_take_until_shortly_before_anybody_else_leads() -> None:
+    cluster, clock = FakeCluster(), FakeClock()
+    first = candidate(cluster, clock, "first")
+    assert first.write_seconds() == 0
+    await first.attempt()
+    for passed, seconds in ((0, 28), (10, 18), (9.9, 8.1)):
+        clock.advance(passed)
+        assert first.write_seconds() == pytest.approx(seconds)
+    clock.advance(0.2)
+    assert first.write_seconds() == 0, "nothing is begun any more"
+
+
+def test_by_default_a_write_that_begins_last_still_has_time() -> None:
+    timing = LeaseTiming.of(15)
+    assert LeaseTiming() == timing
+    assert timing.duration - timing.guard - timing.renew_deadline == 4
+    assert 2 * timing.request_timeout + timing.retry / 2 + timing.retry <= timing.renew_deadline, "two more attempts"
+
+
+async def test_a_standby_takes_over_when_the_lease_ends_and_not_at_its_next_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster, clock = FakeCluster(), FakeClock()
+    await candidate(cluster, clock, "first").attempt()
+    began = clock.monotonic()
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    second = candidate(cluster, clock, "second")
+
+    class LedError(Exception):
+        pass
+
+    def led(held: bool) -> None:
+        if held:
+            raise LedError
+
+    with pytest.raises(LedError):
+        await second.run(led)
+    assert clock.monotonic() - began == pytest.approx(30, abs=0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import NoReturn
@@ -24,8 +25,8 @@ class KubernetesCluster:
 
     server: the connection; may be shared.
     watch_namespace: where `list` looks when asked for no namespace; None: everywhere.
-    writes_allowed: asked before each write; the Lease's `is_held`. The Lease itself writes through an instance
-        without it.
+    write_seconds: asked before each write how long it may take, 0 for not at all; that of the Lease. The Lease itself
+        writes through an instance without it.
     """
 
     def __init__(
@@ -33,11 +34,11 @@ class KubernetesCluster:
         server: ApiServer,
         *,
         watch_namespace: str | None = None,
-        writes_allowed: Callable[[], bool] = lambda: True,
+        write_seconds: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self._server = server
         self._watch_namespace = watch_namespace
-        self._writes_allowed = writes_allowed
+        self._write_seconds = write_seconds
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """Without resourceVersion, so that etcd answers by quorum: a lagging cache would bring old weights back."""
@@ -104,11 +105,12 @@ class KubernetesCluster:
             raise Conflict(f"Could not {doing}: it does not exist any more.") from error
 
     async def _write(self, method: str, path: str, doing: str, body: Mapping[str, JsonValue]) -> Manifest:
-        if not self._writes_allowed():
+        seconds = self._write_seconds()
+        if seconds <= 0:
             raise Retryable(f"Did not {doing}: this operator does not hold the lease (any more).")
         query = {} if method == "DELETE" else {"fieldManager": FIELD_MANAGER}
         content_type = _MERGE_PATCH if method == "PATCH" else "application/json"
-        return await self._server.send(Call(method, path, doing, query, body, content_type))
+        return await self._server.send(Call(method, path, doing, query, body, content_type, seconds))
 
 
 def _path(kind: Kind, namespace: str | None, name: str | None = None) -> str:

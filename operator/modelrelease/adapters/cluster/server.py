@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ _CONNECT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `doing` names it in error messages."""
+    """One request. `doing` names it in error messages; it takes at most `seconds`, and the connection's own limit."""
 
     method: str
     path: str
@@ -32,6 +33,7 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, JsonValue] | None = None
     content_type: str = "application/json"
+    seconds: float = math.inf
 
 
 class NotFoundError(Exception):
@@ -86,33 +88,37 @@ class ApiServer:
         Raises NotFoundError for 404, else what `translated` makes of a refusal; Retryable when no answer came, in which
         case nobody knows whether a write was applied: read again.
         """
+        seconds = min(self._timeout_seconds, call.seconds)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                status, text = await self._exchange(call)
+            async with asyncio.timeout(seconds):
+                status, text = await self._exchange(call, seconds)
         except ApiException as error:
             if error.status == 404:
                 raise NotFoundError(str(error.body or error.reason)) from error
             raise translated(error, call.doing, self._wall()) from error
         except TimeoutError as error:
             raise Retryable(
-                f"Could not {call.doing}: no answer from the API server within {self._timeout_seconds:g} s."
+                f"Could not {call.doing}: no answer from the API server within {seconds:.3g} s."
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise Retryable(f"Could not {call.doing}: {type(error).__name__}: {error}") from error
         return _json_object(text, call, status)
 
-    async def _exchange(self, call: Call) -> tuple[int, str]:
+    async def _exchange(self, call: Call, seconds: float) -> tuple[int, str]:
+        """Of a write the API server is told when to give up, too (`timeout` of its request handling), so that it does
+        not apply later what nobody waits for any more."""
+        limit = [] if call.method == "GET" else [("timeout", f"{seconds:.3f}s")]
         prepared = await self._api.param_serialize(
             call.method,
             call.path,
-            query_params=list(call.query.items()),
+            query_params=[*call.query.items(), *limit],
             header_params={"Accept": "application/json", "Content-Type": call.content_type},
             body=call.body,
             auth_settings=["BearerToken"],
         )
         response = await self._api.call_api(
             *prepared,
-            _request_timeout=aiohttp.ClientTimeout(total=self._timeout_seconds, sock_connect=_CONNECT_SECONDS),
+            _request_timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS),
         )
         raw: bytes = await response.read()  # type: ignore[no-untyped-call]
         if not 200 <= response.status <= 299:
