@@ -12,7 +12,7 @@ import toolchain
 from demo.manifests import Model, canary_weight, outside_the_split, served_model, virtual_service
 from demo.play import only
 from demo.scenes import SCENES, VERSIONS
-from demo.stage import write_overlay
+from demo.stage import OPERATOR, write_overlay
 
 MODEL = Model("vision", "vision.test")
 
@@ -22,6 +22,7 @@ def test_overlay_pins_the_image_and_restarts_the_operator_when_its_configuration
         folder = write_overlay(tmp_path, "sha256:abc", prometheus)
         made = yaml.safe_load((folder / "kustomization.yaml").read_text())
         assert made["images"][0]["digest"] == "sha256:abc"
+        assert made["replicas"] == [{"name": OPERATOR, "count": 1}]
         patch = yaml.safe_load(made["patches"][0]["patch"])
         annotations: dict[str, str] = patch["spec"]["template"]["metadata"]["annotations"]
         return annotations["modelrelease.dev/local-config"]

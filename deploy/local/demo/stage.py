@@ -128,6 +128,8 @@ def write_overlay(folder: Path, digest: str, prometheus: str) -> Path:
         "namespace": SYSTEM_NAMESPACE,
         "resources": ["../../deploy/base"],
         "images": [{"name": OPERATOR, "newName": f"docker.io/library/{OPERATOR}", "digest": digest}],
+        # One node, and what is measured shares its two cores: a standby would only take from them.
+        "replicas": [{"name": OPERATOR, "count": 1}],
         "configMapGenerator": [{"name": "modelrelease-config", "behavior": "replace", "files": ["config.yaml"]}],
         "generatorOptions": {"disableNameSuffixHash": True},
         "patches": [{"patch": yaml.safe_dump(restamp)}],
