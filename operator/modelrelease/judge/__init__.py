@@ -13,7 +13,7 @@ from modelrelease.judge.process import observe, observe_many
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import ErrorTolerance, LatencyTolerance, Settings
 from modelrelease.judge.state import Blame, State
-from modelrelease.judge.steps import begin, enter_step, skip_to
+from modelrelease.judge.steps import begin, enter_step, history_shortfall, skip_to
 
 __all__ = [
     "LOOKBACK_SCRAPES",
@@ -35,6 +35,7 @@ __all__ = [
     "begin",
     "classic_buckets",
     "enter_step",
+    "history_shortfall",
     "native_bounds",
     "observe",
     "observe_many",

@@ -109,6 +109,17 @@ class Bets:
         )
 
 
+def gate_margin(ratio: float | Array, increase: float | Array, stable_rate: float | Array) -> Margin:
+    """The margin that a gate asks for: the tolerated one, but no higher than halfway between stable's rate and 1.
+
+    At small weights a wide tolerance adds up to 1 or more, where nothing can show that a canary is better than that:
+    a gate would never pass. A stricter question that an equal canary answers in a few requests is asked instead.
+    """
+    most = (1 + stable_rate) / 2
+    allowed = np.minimum(ratio, most / stable_rate)
+    return Margin(allowed, np.minimum(increase, most - allowed * stable_rate))
+
+
 def smoothed_rate(bad: Number, requests: Number, typical: Number) -> Number:
     """A share in (0, 1), also for 0 of 0 (then ``typical``) and 0 of many."""
     return (bad + PRIOR_BAD) / (requests + PRIOR_BAD / typical)
@@ -221,16 +232,18 @@ class Comparisons:
 def compare(these: Comparisons) -> tuple[Array, Array]:
     """Log factors for rollback, shape (n, 6), and for promotion, shape (n, 3).
 
-    Zero where an arm has no requests (nothing to compare), or where the margin reaches 1 (nothing is worse).
+    Zero where an arm has no requests (nothing to compare); for rollback also where the margin reaches 1 (nothing is
+    worse).
     """
     canary, stable, rate = (x[:, np.newaxis] for x in (these.canary, these.stable, these.stable_rate))
     both = (canary > 0) & (stable > 0)
     traffic_ratio = np.where(both, canary / np.maximum(stable, 1), 1.0)
-    ratio = these.ratio[:, np.newaxis]
-    increases = np.stack((these.increase, these.gate_increase), axis=-1)[:, _COLUMN_MARGIN]
-    limits = ratio * rate + increases
+    gate = gate_margin(these.ratio, these.gate_increase, these.stable_rate)
+    ratios = np.stack((these.ratio, gate.ratio), axis=-1)[:, _COLUMN_MARGIN]
+    increases = np.stack((these.increase, gate.increase), axis=-1)[:, _COLUMN_MARGIN]
+    limits = ratios * rate + increases
     rates = np.concatenate((alternatives(limits[:, :1]), np.broadcast_to(rate, (len(rate), len(GATE_STAKES)))), axis=1)
-    bets = place(rates, rate, Margin(ratio, increases), traffic_ratio, _COLUMN_PARTS)
+    bets = place(rates, rate, Margin(ratios, increases), traffic_ratio, _COLUMN_PARTS)
     grown = log_factors(these.canary_bad[:, np.newaxis], canary, these.stable_bad[:, np.newaxis], stable, bets)
     grown = np.where(both & (limits < 1), grown, 0.0) / these.dispersion[:, np.newaxis]
     return grown[:, : len(EFFECT_WEIGHTS)], grown[:, len(EFFECT_WEIGHTS) :]

@@ -17,8 +17,12 @@ RESOLVABLE_EXCEEDANCE = (0.002, 0.05)
 with more it is a comparison of something else."""
 
 MIN_REQUESTS = 200
-MIN_SLOW = 3
+MIN_SLOW = 5
 """Below these the share of slow requests is a guess, and the bound is not chosen yet."""
+
+TOLERATED_EXCEEDANCE = 0.5
+"""A bound that more than this share of the requests of a tolerated canary would exceed says little about its P99; it
+is taken only where there is no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +75,32 @@ def choose_threshold(past: Histogram, max_ratio: float) -> Threshold | None:
         return None
     low, high = RESOLVABLE_EXCEEDANCE
     shares = past.exceedances()
-    candidates = [
-        (abs(math.log(share / TARGET_EXCEEDANCE)), index)
-        for index, share in enumerate(shares)
-        if low <= share <= high and share * past.total >= MIN_SLOW and math.isfinite(past.bounds_ms[index])
-    ]
-    if not candidates:
-        return None
-    index = min(candidates)[1]
-    return Threshold(past.bounds_ms[index], _tolerated_ratio(past.bounds_ms, shares, index, max_ratio))
+    candidates: list[tuple[bool, float, Threshold]] = []
+    for index, (bound_ms, share) in enumerate(zip(past.bounds_ms, shares, strict=True)):
+        slow = past.total - past.at_most[index]
+        if not (low <= share <= high and slow >= MIN_SLOW and math.isfinite(bound_ms)):
+            continue
+        ratio = _tolerated_ratio(past.bounds_ms, shares, index, max_ratio)
+        says_little = ratio * share > TOLERATED_EXCEEDANCE
+        candidates.append((says_little, abs(math.log(share / TARGET_EXCEEDANCE)), Threshold(bound_ms, ratio)))
+    return min(candidates, key=lambda candidate: candidate[:2])[2] if candidates else None
+
+
+def requests_short(past: Histogram) -> int:
+    """About how many requests more it takes until a bound can be chosen; 0: one can be, or none ever will be.
+
+    A bound that fewer requests exceeded than it takes is given one more in its favour: it may yet turn out resolvable.
+    """
+    least = MIN_REQUESTS - past.total
+    if least > 0:
+        return least
+    low, high = RESOLVABLE_EXCEEDANCE
+    if choose_threshold(past, 1.0) is not None:
+        return 0
+    shares = [share for share, bound in zip(past.exceedances(), past.bounds_ms, strict=True) if math.isfinite(bound)]
+    most = max((share for share in shares if share <= high), default=0.0)
+    share = most if most >= low else (most * past.total + 1) / (past.total + 1)
+    return max(1, math.ceil(MIN_SLOW / share) - past.total) if shares and share >= low else 0
 
 
 def _tolerated_ratio(bounds_ms: Sequence[float], shares: Sequence[float], index: int, max_ratio: float) -> float:

@@ -21,6 +21,7 @@ from modelrelease.judge.evidence import (
     Array,
     Bets,
     Margin,
+    gate_margin,
     place,
     smoothed_rate,
 )
@@ -105,7 +106,8 @@ def requests_to_pass(settings: Settings, rates: Rates, margin: Margin, *, disper
 
     The gate bets on a canary that equals stable, so ``rates.stable`` sets the stakes.
     """
-    bets = place(rates.stable, rates.stable, margin, rates.traffic_ratio, GATE_STAKES)
+    asked = gate_margin(margin.ratio, margin.increase, rates.stable)
+    bets = place(rates.stable, rates.stable, asked, rates.traffic_ratio, GATE_STAKES)
     heights = -math.log(settings.missed_regression_probability) - np.log(GATE_WEIGHTS)
     steps = zip(heights, *walk(rates, dispersion, bets), strict=True)
     found = [_passage(float(height), float(mean), float(variance)) for height, mean, variance in steps]
@@ -138,7 +140,7 @@ def seconds_to_gate(state: State, settings: Settings, *, canary_rps: float, stab
 
 def _requests_left(metric: MetricState, settings: Settings, plan: Plan, traffic_ratio: float) -> float:
     rate = smoothed_rate(*stable_known(metric), plan.typical_rate)
-    bets = place(rate, rate, Margin(plan.ratio, plan.gate_increase), traffic_ratio, GATE_STAKES)
+    bets = place(rate, rate, gate_margin(plan.ratio, plan.gate_increase, rate), traffic_ratio, GATE_STAKES)
     mean, _ = walk(Rates(rate, rate, traffic_ratio), metric.dispersion, bets)
     missing = -math.log(settings.missed_regression_probability) - np.log(GATE_WEIGHTS) - np.array(metric.gate)
     if np.any(missing <= 0):

@@ -71,7 +71,7 @@ class State:
     cursor_seconds: everything up to this grid point (unix seconds) is judged.
     step: index into the settings' weights; -1 before the first.
     blame: what the verdict against the canary is for; None without one. Once set it stays.
-    latency_share: latency's share of the false-rollback probability; fixed when the release begins.
+    latency_share: latency's share of the false-rollback probability; fixed with the first step.
     stable_before: stable's latency histogram up to the current step; ``stable_step``, ``canary_step``: in this step.
     """
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from modelrelease.judge.dispersion import dispersion
 from modelrelease.judge.evidence import GATE_STAKES, Counts, Margin
-from modelrelease.judge.latency import MIN_REQUESTS, Histogram, choose_threshold, histogram_of
+from modelrelease.judge.latency import MIN_REQUESTS, Histogram, choose_threshold, histogram_of, requests_short
 from modelrelease.judge.mixture import Mixture
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import Settings
@@ -59,7 +59,7 @@ def begin(
         cursor_seconds=at_seconds,
         step=-1,
         blame=None,
-        latency_share=UNRESOLVED_LATENCY_SHARE if threshold is None and requests >= MIN_REQUESTS else 0.5,
+        latency_share=0.5,
         errors=MetricState(
             dispersion=dispersion(_by_interval(pods, None)),
             ratio=settings.errors.max_ratio,
@@ -99,6 +99,8 @@ def enter_step(state: State, settings: Settings, *, step: int, at_seconds: float
         canary_step=Histogram(),
     )
     moved = with_threshold(moved, settings)
+    if first:
+        moved = replace(moved, latency_share=_latency_share(moved))
     if settings.weights[step] < 100:
         return moved
     return replace(
@@ -106,6 +108,23 @@ def enter_step(state: State, settings: Settings, *, step: int, at_seconds: float
         errors=_baking(moved.errors, Margin(settings.errors.max_ratio, settings.errors.max_increase)),
         latency=_baking(moved.latency, Margin(moved.latency.ratio, 0.0)),
     )
+
+
+def history_shortfall(state: State) -> int:
+    """About how many more requests of stable's history it takes until latency can be compared.
+
+    0 where it can be, and where more history would not help: the buckets are too coarse, or there are none. A release
+    that waits for this before its first step compares latency from the first request on, at a bound that is known well.
+    """
+    past = state.stable_before.plus(state.stable_step)
+    if past.total == 0 and state.errors.past[1] >= MIN_REQUESTS:
+        return 0
+    return requests_short(past)
+
+
+def _latency_share(state: State) -> float:
+    unresolvable = state.latency.bound_ms is None and history_shortfall(state) == 0
+    return UNRESOLVED_LATENCY_SHARE if unresolvable else 0.5
 
 
 def skip_to(state: State, *, at_seconds: float) -> State:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from modelrelease.judge.dispersion import ALONE_LIMIT, dispersion
-from modelrelease.judge.latency import Histogram, choose_threshold, quantile_ms
+from modelrelease.judge.latency import Histogram, choose_threshold, quantile_ms, requests_short
 from modelrelease.judge.samples import Arm
 
 BOUNDS = (25.0, 50.0, 100.0, 250.0, math.inf)
@@ -32,8 +32,35 @@ def test_too_coarse_buckets_are_not_guessed(slower: tuple[float, ...]) -> None:
 
 def test_too_few_requests_are_not_guessed() -> None:
     assert choose_threshold(histogram((0.9, 0.2, 0.01, 0.0), total=150), 1.2) is None
-    assert choose_threshold(histogram((0.9, 0.2, 0.01, 0.0), total=200), 1.2) is None
-    assert choose_threshold(histogram((0.9, 0.2, 0.01, 0.0), total=300), 1.2) is not None
+    assert choose_threshold(histogram((0.9, 0.2, 0.01, 0.0), total=400), 1.2) is None
+    assert choose_threshold(histogram((0.9, 0.2, 0.01, 0.0), total=500), 1.2) is not None
+
+
+def test_a_bound_that_most_requests_of_a_tolerated_canary_exceed_is_not_taken() -> None:
+    """Three times the latency is tolerated, and 95 % take between 25 and 50 ms: at 50 ms it could not be told."""
+    slower = histogram((0.95, 0.01, 0.004, 0.0))
+    assert [50.0, 100.0] == [
+        chosen.bound_ms for ratio in (1.2, 3.0) if (chosen := choose_threshold(slower, ratio)) is not None
+    ]
+
+
+@pytest.mark.parametrize("slower", [(0.9, 0.2, 0.012, 0.003), (0.04, 0.02, 0.01, 0.0), (0.9, 0.5, 0.05, 0.002)])
+@pytest.mark.parametrize("total", [0, 25, 100, 300, 700])
+def test_with_the_requests_it_is_short_of_a_bound_can_be_chosen(slower: tuple[float, ...], total: int) -> None:
+    past = histogram(slower, total) if total else Histogram()
+    waited = 0
+    while short := requests_short(past):
+        waited += 1
+        past = histogram(slower, past.total + short)
+    assert waited <= 4
+    assert past.total <= max(total, 600)
+    assert choose_threshold(past, 1.2) is not None
+
+
+@pytest.mark.parametrize("slower", [(0.9, 0.5, 0.06, 0.001), (1.0, 1.0, 1.0, 1.0), (0.001, 0.0, 0.0, 0.0)])
+def test_nothing_is_waited_for_where_more_requests_would_not_help(slower: tuple[float, ...]) -> None:
+    assert 0 == requests_short(histogram(slower, 3000))
+    assert 0 == requests_short(Histogram((math.inf,), (3000,), 3000))
 
 
 def test_a_tail_that_is_a_power_law_gives_the_power_of_the_ratio() -> None:

@@ -19,6 +19,7 @@ from modelrelease.judge import (
     assess,
     begin,
     enter_step,
+    history_shortfall,
     observe,
     observe_many,
     seconds_to_gate,
@@ -108,6 +109,39 @@ def test_an_identical_canary_passes_each_gate_and_is_not_rolled_back() -> None:
             assert waited < 4 * expected + 60
         assert not assess(state, SECONDS).rollback
     assert assess(enter_step(state, SECONDS, step=4, at_seconds=state.cursor_seconds), SECONDS).gate_passed
+
+
+def test_a_wide_tolerance_does_not_hold_up_the_first_gate() -> None:
+    """Three times the P99 is tolerated, and 40 % harm at 5 %: the tolerated share of slow requests is above 1."""
+    wide = Settings(interval_seconds=1.0, harm_budget=0.02, latency=LatencyTolerance(max_ratio=3.0))
+    young = [window(T - 30 + at, Arm(10, 0, BOUNDS, (0, 0, 10 - at % 2, 10, 10, 10)), arm(0)) for at in range(30)]
+    state = enter_step(begin(wide, at_seconds=T, baseline=young), wide, step=0, at_seconds=T)
+    assert state.latency.bound_ms == 100.0
+    assert state.latency.ratio * 15 / 300 + 0.4 > 1
+    for _ in range(20):
+        at = state.cursor_seconds
+        state = observe(state, wide, window(at, Arm(99, 0, BOUNDS, (0, 0, 94, 99, 99, 99)), arm(1)))
+    assert assess(state, wide).gate_passed
+    fresh = enter_step(begin(wide, at_seconds=T, baseline=young), wide, step=0, at_seconds=T)
+    expected = seconds_to_gate(fresh, wide, canary_rps=1.0, stable_rps=99.0)
+    assert expected is not None
+    assert expected < 20
+
+
+@pytest.mark.parametrize("requests", [0, 25, 199])
+def test_a_young_stable_is_short_of_history(requests: int) -> None:
+    state = begin(SECONDS, at_seconds=T, baseline=[window(T - 1, arm(requests), arm(0))])
+    assert 200 - requests == history_shortfall(state)
+    waited = observe(state, SECONDS, window(T, arm(1000, 0, 10), arm(0)))
+    assert 0 == history_shortfall(waited)
+    assert waited.latency.bound_ms is None
+    assert 100.0 == enter_step(waited, SECONDS, step=0, at_seconds=T + 1).latency.bound_ms
+
+
+def test_no_history_is_waited_for_where_there_are_no_latencies() -> None:
+    state = begin(SECONDS, at_seconds=T, baseline=[window(T - 1, Arm(300, 0), Arm(0, 0))])
+    assert 0 == history_shortfall(state)
+    assert 0.1 == enter_step(state, SECONDS, step=0, at_seconds=T).latency_share
 
 
 def test_replay_is_a_no_op_and_an_overlap_is_refused() -> None:
