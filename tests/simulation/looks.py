@@ -167,6 +167,6 @@ def seen_of(
         analysis=None if at_rest else analysis_seen(asked),
         conflict="",
         uncovered_policies=(),
-        provider_problem="",
+        metrics_problem=None,
     )
     return replace(found, **changes)

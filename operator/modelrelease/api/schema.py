@@ -200,7 +200,7 @@ def _columns() -> list[JsonValue]:
         return {"name": name, "type": kind, "jsonPath": path, "description": description, **more}
 
     return [
-        column("Image", "string", ".status.tag", "Tag, or shortened digest, of the image to release."),
+        column("Image", "string", ".status.tag", "Tag, or shortened digest, of the image that phase is about."),
         column("Phase", "string", ".status.phase", "Where the release is."),
         column("Step", "string", ".status.progress", "Current step, and number of steps."),
         column("Weight", "integer", ".status.weight", "Share of the traffic, in per cent, meant for the canary."),

@@ -179,7 +179,7 @@ class ReleaseStatus(Model):
 
     observed_generation: int = Field(default=0, description="metadata.generation that this status answers.")
     revision: str = Field(default="", description="Identity of the release: hash of image, env, template and retries.")
-    tag: str = Field(default="", description="Tag, or shortened digest, of spec.image; what kubectl get shows.")
+    tag: str = Field(default="", description="Tag, or shortened digest, of the image that phase and message are about.")
     phase: Phase = Field(
         default=Phase.INITIALIZING,
         description="Initializing, Stable, Preparing, Progressing, Paused, Baking, Promoting, Succeeded, "
@@ -213,6 +213,9 @@ class ReleaseStatus(Model):
         default=None, description="Stable's HorizontalPodAutoscaler while its minReplicas is held."
     )
     retries: int = Field(default=0, description="How often a release was asked for again by annotation.")
+    uncovered_policies: list[str] = Field(
+        default_factory=list, description="Policies that select stable's pods but not the canary's, as Kind/name."
+    )
     losses: int = Field(default=0, description="How often the canary lost its last available pod in this release.")
     fights: int = Field(default=0, description="How often somebody else changed the weights in this release.")
     outcome: Outcome | None = Field(default=None, description="How the release ends or ended.")

@@ -42,15 +42,21 @@ class Analyst:
         self._wake = wake
         self._cases: dict[Key, Case] = {}
 
-    def problem(self, provider: str, source: str) -> str:
-        """A sentence where a provider or source is not configured; empty where both are."""
+    def problem(self, provider: str, source: str) -> tuple[str, str] | None:
+        """(reason, sentence) where a provider or source is not configured."""
         if provider not in self._providers:
             known = ", ".join(sorted(self._providers)) or "none"
-            return f"Prometheus {provider!r} is not in the operator's configuration; it has: {known}."
+            return "UnknownProvider", (
+                f"Prometheus {provider!r} is not in the operator's configuration; set analysis.provider to one that is "
+                f"there: {known}."
+            )
         if source not in self._sources:
             known = ", ".join(sorted(self._sources))
-            return f"Metrics source {source!r} is not in the operator's configuration; it has: {known}."
-        return ""
+            return "UnknownSource", (
+                f"Metrics source {source!r} is not in the operator's configuration; set analysis.source to one that is "
+                f"there: {known}."
+            )
+        return None
 
     def forget(self, key: Key) -> None:
         """The release is not analysed any more."""
@@ -185,4 +191,3 @@ def _restored(status: ReleaseStatus) -> State | None:
     except ValueError as problem:
         _log.warning("checkpoint of the judge cannot be read", revision=status.revision, error=str(problem))
         return None
-

@@ -85,7 +85,7 @@ class Gatherer:
             analysis=self._analysis(key, spec, status, (stable, canary), now),
             conflict=await self._contention.rival(key, spec, status.phase),
             uncovered_policies=await self._uncovered(key.namespace, stable, canary) if preparing else (),
-            provider_problem=self._analyst.problem(spec.analysis.provider, spec.analysis.source),
+            metrics_problem=self._analyst.problem(spec.analysis.provider, spec.analysis.source),
         )
         return Look(release, seen, reference)
 

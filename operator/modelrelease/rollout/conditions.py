@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelrelease.api.status import (
@@ -12,8 +13,12 @@ from modelrelease.api.status import (
     Phase,
     ReleaseStatus,
 )
+from modelrelease.rollout.labels import RELEASE, release_label
 from modelrelease.rollout.revision import revision_of
-from modelrelease.rollout.seen import MetricsHealth, Seen
+from modelrelease.rollout.seen import DeploymentSeen, MetricsHealth, Seen
+
+PENDING = "ReleasePending"
+"""Reason of conditions while something else is asked for than what the last release was about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ def _truth(value: bool) -> ConditionStatus:
     return ConditionStatus.TRUE if value else ConditionStatus.FALSE
 
 
-def _is_pending(status: ReleaseStatus, seen: Seen) -> bool:
+def is_pending(status: ReleaseStatus, seen: Seen) -> bool:
     """Something else is asked for than what the last release was about: what it came to says nothing about that."""
     answered = status.released_revision if status.phase in (Phase.STABLE, Phase.SUCCEEDED) else status.revision
     return status.phase.is_at_rest and answered != revision_of(seen.spec, status.retries)
@@ -73,8 +78,8 @@ def _is_pending(status: ReleaseStatus, seen: Seen) -> bool:
 def _ready(status: ReleaseStatus, seen: Seen, stall: Stall | None) -> _Fact:
     if stall is not None:
         return ConditionStatus.FALSE, stall.reason, stall.message
-    if _is_pending(status, seen):
-        return ConditionStatus.FALSE, "ReleasePending", status.message
+    if is_pending(status, seen):
+        return ConditionStatus.FALSE, PENDING, status.message
     match status.phase:
         case Phase.STABLE | Phase.SUCCEEDED:
             return ConditionStatus.TRUE, str(status.phase), status.message
@@ -88,7 +93,7 @@ def _reconciling(status: ReleaseStatus, seen: Seen, stall: Stall | None) -> _Fac
     """Never together with Stalled: kstatus would take a release that needs a person for one that is on its way."""
     if stall is not None:
         return ConditionStatus.FALSE, stall.reason, stall.message
-    active = not status.phase.is_at_rest or status.phase is Phase.INITIALIZING or _is_pending(status, seen)
+    active = not status.phase.is_at_rest or status.phase is Phase.INITIALIZING or is_pending(status, seen)
     return _truth(active), str(status.phase), status.message if active else "No release is under way."
 
 
@@ -101,9 +106,15 @@ def _stalled(stall: Stall | None) -> _Fact:
 def _canary_available(status: ReleaseStatus, seen: Seen, now: float) -> _Fact:
     if status.phase.is_at_rest:
         return ConditionStatus.FALSE, "NoCanary", "No canary exists outside of a release."
-    canary = seen.canary
-    if canary is None:
+    if seen.canary is None:
         return ConditionStatus.FALSE, "NotAvailable", "The canary's Deployment does not exist yet."
+    state, reason, message = _availability(status, seen.canary, now)
+    if not status.uncovered_policies:
+        return state, reason, message
+    return state, "PolicyUncovered", f"{message} {policies_sentence(status.uncovered_policies, seen.name)}"
+
+
+def _availability(status: ReleaseStatus, canary: DeploymentSeen, now: float) -> _Fact:
     if canary.available > 0 and status.phase is Phase.PREPARING and canary.seconds_to_steady(now) > 0:
         return ConditionStatus.FALSE, "NotAvailable", f"A pod of {canary.name} has just become available."
     if canary.available > 0:
@@ -137,8 +148,8 @@ def _paused(status: ReleaseStatus, seen: Seen) -> _Fact:
 
 
 def _succeeded(status: ReleaseStatus, seen: Seen) -> _Fact:
-    if _is_pending(status, seen):
-        return ConditionStatus.UNKNOWN, "ReleasePending", status.message
+    if is_pending(status, seen):
+        return ConditionStatus.UNKNOWN, PENDING, status.message
     owner = seen.stable.gitops_owner if seen.stable is not None else ""
     if owner and not status.phase.is_at_rest:
         return ConditionStatus.UNKNOWN, "ImageOwnedByGitOps", gitops_sentence(owner, seen.spec.workload.deployment)
@@ -158,6 +169,14 @@ def gitops_sentence(owner: str, deployment: str) -> str:
     return (
         f"{owner} owns the image of {deployment} and would take a promotion back; leave the image out of its manifest "
         "or let it ignore that field."
+    )
+
+
+def policies_sentence(policies: Sequence[str], release: str) -> str:
+    """Which policies would not guard the canary, and the remedy."""
+    return (
+        f"These policies select stable's pods but not the canary's: {', '.join(policies)}. Widen their selectors, or "
+        f"copy them for pods with the label {RELEASE}={release_label(release)}."
     )
 
 

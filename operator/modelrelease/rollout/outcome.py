@@ -6,7 +6,7 @@ from typing import Any
 
 from modelrelease.api.durations import format_duration
 from modelrelease.api.images import image_tag
-from modelrelease.api.status import ArmStatus, HistoryEntry, Outcome, Phase, ReleaseStatus
+from modelrelease.api.status import ArmStatus, ConditionType, HistoryEntry, Outcome, Phase, ReleaseStatus
 from modelrelease.rollout.analysis import analysis_status
 from modelrelease.rollout.conditions import Stall, with_conditions
 from modelrelease.rollout.decision import IMMEDIATELY, Announcement, Decision, Effect
@@ -39,6 +39,20 @@ def conclude(  # noqa: PLR0913 - one call that every rule ends in; all but three
     return Decision(status, effect, effect_first, announcements, again_seconds)
 
 
+def stalled(seen: Seen, now: float, reason: str, sentence: str, again_seconds: float | None = None) -> Decision:
+    """Say what only a person can change; an Event only where the reason is new."""
+    before = seen.status.condition(ConditionType.STALLED)
+    fresh = before is None or before.reason != reason
+    return conclude(
+        seen,
+        now,
+        sentence,
+        stall=Stall(reason, sentence),
+        announcements=(Announcement(reason, sentence, warning=True),) if fresh else (),
+        again_seconds=again_seconds,
+    )
+
+
 def interval_seconds(seen: Seen) -> float:
     """How soon an active release is looked at again without an event."""
     snapshot = seen.status.snapshot
@@ -52,7 +66,7 @@ def _with_figures(status: ReleaseStatus, seen: Seen, now: float) -> ReleaseStatu
         "canary": ArmStatus(image=status.canary.image, digest=status.canary.digest)
         if at_rest
         else _canary_arm(seen.canary, status.canary),
-        "tag": image_tag(seen.spec.image),
+        "tag": image_tag(_image_in_question(status) or seen.spec.image),
         "progress": f"{status.step}/{status.steps}" if status.steps and not at_rest else "",
     }
     if status.weight > 0 and seen.route is not None and seen.route.weight_percent == seen.status.weight:
@@ -63,6 +77,17 @@ def _with_figures(status: ReleaseStatus, seen: Seen, now: float) -> ReleaseStatu
         if seen.analysis is not None and seen.analysis.state is not None and status.judge == seen.status.judge:
             update["judge"] = seen.analysis.state.to_json()
     return status.model_copy(update=update)
+
+
+def _image_in_question(status: ReleaseStatus) -> str:
+    """The image that the phase is about: not the one that is asked for while its release cannot begin."""
+    match status.phase:
+        case Phase.INITIALIZING:
+            return ""
+        case Phase.STABLE | Phase.SUCCEEDED:
+            return status.released_image
+        case _:
+            return status.canary.image
 
 
 def _arm(seen: DeploymentSeen | None, previous: ArmStatus) -> ArmStatus:

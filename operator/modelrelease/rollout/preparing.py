@@ -8,7 +8,7 @@ from modelrelease.api.status import HeldAutoscaler, Outcome, Phase
 from modelrelease.errors import Terminal
 from modelrelease.rollout.canary import canary_deployment
 from modelrelease.rollout.capacity import replicas_needed
-from modelrelease.rollout.conditions import Stall, gitops_sentence
+from modelrelease.rollout.conditions import Stall, policies_sentence
 from modelrelease.rollout.decision import (
     Announcement,
     CreateCanaryRule,
@@ -140,13 +140,20 @@ def _rule(seen: Seen, now: float) -> Decision | None:
 
 
 def _policies(seen: Seen, now: float) -> Decision | None:
-    if not seen.uncovered_policies:
+    """Say before any traffic what would not guard the canary; recorded, so that the condition goes on saying it."""
+    found = list(seen.uncovered_policies)
+    if found and _strategy(seen).policy_coverage is PolicyCoverage.REQUIRE:
+        return retreat(seen, now, "PolicyUncovered", policies_sentence(found, seen.name), Outcome.FAILED)
+    if found == seen.status.uncovered_policies:
         return None
-    names = ", ".join(seen.uncovered_policies)
-    sentence = f"These policies select stable's pods but not the canary's: {names}. Widen their selectors."
-    if _strategy(seen).policy_coverage is PolicyCoverage.REQUIRE:
-        return retreat(seen, now, "PolicyUncovered", sentence, Outcome.FAILED)
-    return None
+    announcement = Announcement("PolicyUncovered", policies_sentence(found, seen.name), warning=True)
+    return conclude(
+        seen,
+        now,
+        seen.status.message,
+        changes={"uncovered_policies": found},
+        announcements=(announcement,) if found else (),
+    )
 
 
 def _capacity(seen: Seen, now: float) -> Decision | None:
@@ -243,25 +250,11 @@ def _first_step(seen: Seen, now: float) -> Decision:
     digest = seen.canary.digest if seen.canary is not None else ""
     arm = seen.status.canary.model_copy(update={"digest": digest})
     sentence = f"Step {step} of {steps}: {image_tag(arm.image)} gets {changes['weight']} % of the traffic."
-    announcements = [Announcement("StepStarted", sentence)]
-    if seen.uncovered_policies:
-        names = ", ".join(seen.uncovered_policies)
-        announcements.append(
-            Announcement("PolicyUncovered", f"Policies that do not select the canary's pods: {names}.", warning=True)
-        )
-    if seen.stable is not None and seen.stable.gitops_owner:
-        announcements.append(
-            Announcement(
-                "ImageOwnedByGitOps",
-                gitops_sentence(seen.stable.gitops_owner, seen.stable.name),
-                warning=True,
-            )
-        )
     return conclude(
         seen,
         now,
         sentence,
         changes={**changes, "phase": phase, "phase_started_at": now, "canary": arm},
         effect=SetWeight(changes["weight"]),
-        announcements=tuple(announcements),
+        announcements=(Announcement("StepStarted", sentence),),
     )

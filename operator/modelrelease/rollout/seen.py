@@ -152,5 +152,5 @@ class Seen:
     conflict: str
     """Name of an older ModelRelease for the same Deployment or route; empty where there is none."""
     uncovered_policies: tuple[str, ...]
-    provider_problem: str
-    """Sentence where the named provider or source is not configured; empty where it is."""
+    metrics_problem: tuple[str, str] | None
+    """(reason, sentence) where the named provider or source is not configured."""

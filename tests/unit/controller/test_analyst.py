@@ -263,12 +263,17 @@ async def test_a_checkpoint_of_another_version_begins_anew_in_its_step(damage: d
 
 
 @pytest.mark.parametrize(
-    ("provider", "source", "word"),
-    [("default", "Istio", ""), ("else", "Istio", "default"), ("default", "Mine", "Istio")],
+    ("provider", "source", "reason", "word"),
+    [("else", "Istio", "UnknownProvider", "default"), ("default", "Mine", "UnknownSource", "Istio")],
 )
-def test_what_is_not_configured_is_named_with_what_is(provider: str, source: str, word: str) -> None:
+def test_what_is_not_configured_is_named_with_what_is(provider: str, source: str, reason: str, word: str) -> None:
     problem = Bench().analyst.problem(provider, source)
-    assert (word in problem, bool(word)) == (True, bool(problem))
+    assert problem is not None
+    assert (reason, True) == (problem[0], word in problem[1])
+
+
+def test_what_is_configured_is_no_problem() -> None:
+    assert Bench().analyst.problem("default", "Istio") is None
 
 
 async def test_what_is_forgotten_is_not_asked_for() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from modelrelease.api.status import (
+    ConditionType,
     HeldAutoscaler,
     Outcome,
     Phase,
 )
+from modelrelease.rollout.decide import decide
 from modelrelease.rollout.decision import (
     DeleteCanary,
     SetAutoscalerMinimum,
@@ -104,7 +107,23 @@ PREPARATION = (
         None,
         {"phase": Phase.ROLLING_BACK, "outcome": Outcome.FAILED},
     ),
-    Case("policies warn", _preparing(uncovered_policies=("NetworkPolicy/a",)), SetWeight(1)),
+    Case(
+        "policies are named before any traffic",
+        _preparing(uncovered_policies=("NetworkPolicy/a",)),
+        None,
+        {"weight": 0, "uncovered_policies": ["NetworkPolicy/a"]},
+    ),
+    Case(
+        "policies that were named hold nothing up",
+        _preparing(uncovered_policies=("NetworkPolicy/a",), status={"uncovered_policies": ["NetworkPolicy/a"]}),
+        SetWeight(1),
+    ),
+    Case(
+        "policies that were mended are forgotten",
+        _preparing(status={"uncovered_policies": ["NetworkPolicy/a"]}),
+        None,
+        {"weight": 0, "uncovered_policies": []},
+    ),
     Case(
         "policies stop",
         _preparing(strategy(policyCoverage="Require"), uncovered_policies=("NetworkPolicy/a",)),
@@ -126,3 +145,17 @@ PREPARATION = (
 @pytest.mark.parametrize("case", PREPARATION, ids=str)
 def test_before_any_traffic(case: Case) -> None:
     check(case)
+
+
+def test_uncovered_policies_are_said_once_and_stay_in_a_condition() -> None:
+    first = decide(_preparing(uncovered_policies=("NetworkPolicy/a",)), NOW)
+    again = decide(replace(_preparing(uncovered_policies=("NetworkPolicy/a",)), status=first.status), NOW)
+
+    assert ["PolicyUncovered"] == [one.reason for one in first.announcements]
+    assert ["StepStarted"] == [one.reason for one in again.announcements]
+    for status in (first.status, again.status):
+        condition = status.condition(ConditionType.CANARY_AVAILABLE)
+        assert condition is not None
+        assert "PolicyUncovered" == condition.reason
+        assert "NetworkPolicy/a" in condition.message
+        assert "modelrelease.dev/release=yolov8-detect" in condition.message

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from modelrelease.api.status import (
-    Phase,
-)
+from modelrelease.api.status import ConditionStatus, ConditionType, Phase
+from modelrelease.controller.refresh import is_significant
 from modelrelease.rollout.decide import decide
 from modelrelease.rollout.decision import (
     AddFinalizer,
@@ -26,6 +26,7 @@ from simulation.cases import (
     resting,
 )
 from simulation.looks import NOW, canary_seen, route_seen, spec_of, stable_seen
+from simulation.world import NEW_IMAGE
 
 AT_REST = (
     Case("nothing to do", resting(), None, {"phase": Phase.SUCCEEDED}),
@@ -77,6 +78,44 @@ AT_REST = (
         {"phase": Phase.SUCCEEDED},
         "No route",
     ),
+    Case(
+        "a route that is missing is noticed before a release is asked for",
+        resting(route=None, route_problem=("RouteMissing", "No route.")),
+        None,
+        {"phase": Phase.SUCCEEDED, "message": "No route."},
+    ),
+    Case(
+        "metrics that are not configured, too",
+        resting(metrics_problem=("UnknownSource", "No source.")),
+        None,
+        {"phase": Phase.SUCCEEDED, "message": "No source."},
+    ),
+    Case(
+        "a container that is missing, too",
+        replace(resting(), spec=spec_of(NEW_IMAGE, workload={"container": "gpu"})),
+        None,
+        {"phase": Phase.SUCCEEDED},
+        "'gpu'",
+    ),
+    Case(
+        "what waits is not shown as what runs",
+        replace(resting(), spec=NEWER.model_copy(update={"paused": True})),
+        None,
+        {"phase": Phase.SUCCEEDED, "tag": "v1.1.0"},
+        "The release of v1.2.0 waits",
+    ),
+    Case(
+        "nor what cannot begin",
+        replace(resting(route=None, route_problem=("RouteMissing", "No route.")), spec=NEWER),
+        None,
+        {"tag": "v1.1.0", "message": "The release of v1.2.0 waits. No route."},
+    ),
+    Case(
+        "what was rolled back is named by its image",
+        resting(Phase.ROLLED_BACK, stable=stable_seen()),
+        None,
+        {"phase": Phase.ROLLED_BACK, "tag": "v1.1.0"},
+    ),
     Case("no stable", resting(stable=None), None, {"phase": Phase.SUCCEEDED}, "create it"),
     Case("a conflict", resting(conflict="other"), None, {"phase": Phase.SUCCEEDED}, "'other'"),
     Case(
@@ -117,3 +156,38 @@ def test_the_story_of_a_rollback_comes_back_after_a_stall() -> None:
     stalled = decide(seen, NOW)
     mended = decide(replace(seen, stable=stable_seen(), status=stalled.status), NOW)
     assert "The release of v1.1.0 was rolled back after 1m. A person aborted it." == mended.status.message
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [{"route": None, "route_problem": ("RouteMissing", "No route.")}, {"metrics_problem": ("UnknownSource", "None.")}],
+    ids=["route", "source"],
+)
+def test_trouble_at_rest_makes_it_unready_once_and_goes_without_a_trace(trouble: dict[str, Any]) -> None:
+    calm = decide(resting(), NOW).status
+    found = decide(replace(resting(**trouble), status=calm), NOW)
+    again = decide(replace(resting(**trouble), status=found.status), NOW)
+    mended = decide(replace(resting(), status=found.status), NOW)
+
+    ready = found.status.condition(ConditionType.READY)
+    assert ready is not None
+    assert (ConditionStatus.FALSE, 1, None) == (ready.status, len(found.announcements), found.effect)
+    assert ((), False) == (again.announcements, is_significant(found.status, again.status))
+    assert found.status.message == again.status.message
+    assert "Stable runs v1.1.0; nothing to release." == mended.status.message
+
+
+def test_a_release_that_was_not_begun_leaves_no_message_behind() -> None:
+    waiting = decide(replace(resting(), spec=NEWER.model_copy(update={"paused": True})), NOW)
+    taken_back = decide(replace(resting(), status=waiting.status), NOW)
+    assert "Stable runs v1.1.0; nothing to release." == taken_back.status.message
+
+
+def test_a_gitops_tool_that_would_take_the_image_back_is_named_at_the_beginning() -> None:
+    stable = stable_seen(image=NEW_IMAGE, gitops_owner="argocd-controller")
+    begun = decide(replace(resting(has_finalizer=True, stable=stable), spec=NEWER), NOW)
+    succeeded = begun.status.condition(ConditionType.SUCCEEDED)
+
+    assert ["ReleaseStarted", "ImageOwnedByGitOps"] == [one.reason for one in begun.announcements]
+    assert succeeded is not None
+    assert ("ImageOwnedByGitOps", True) == (succeeded.reason, "argocd-controller" in succeeded.message)

@@ -1,0 +1,79 @@
+"""Creation mode: what serves is made as `spec.workload` asks for it, and kept up between releases."""
+
+from __future__ import annotations
+
+from modelrelease.api.spec import ModelReleaseSpec
+from modelrelease.api.status import Phase
+from modelrelease.errors import Terminal
+from modelrelease.rollout.beginning import held_up
+from modelrelease.rollout.canary import created_stable, created_virtual_service
+from modelrelease.rollout.conditions import Stall
+from modelrelease.rollout.decision import (
+    Announcement,
+    CreateDeployment,
+    CreateService,
+    CreateVirtualService,
+    Decision,
+)
+from modelrelease.rollout.outcome import conclude
+from modelrelease.rollout.revision import template_digest
+from modelrelease.rollout.seen import Seen
+
+
+def creation(seen: Seen, now: float) -> Decision | None:
+    """What is absent is created; None where all is there, and outside of creation mode."""
+    if seen.spec.workload.template is None:
+        return None
+    spec = _what_ran(seen)
+    if spec is None:
+        return None if seen.stable is not None else _cannot_recreate(seen, now)
+    try:
+        deployment, service = created_stable(spec, seen.namespace)
+    except Terminal as problem:
+        return held_up(seen, now, problem.reason, str(problem))
+    missing_route = seen.route is None and (seen.route_problem or ("", ""))[0] == "VirtualServiceMissing"
+    if seen.stable is None:
+        return _create(seen, now, f"Deployment {spec.workload.deployment!r}", CreateDeployment(deployment))
+    if seen.stable_service is None:
+        return _create(seen, now, f"Service {spec.service_name!r}", CreateService(service))
+    if missing_route and spec.traffic.hosts:
+        route = created_virtual_service(spec, seen.namespace)
+        return _create(seen, now, f"VirtualService {spec.virtual_service_name!r}", CreateVirtualService(route))
+    return None
+
+
+def _what_ran(seen: Seen) -> ModelReleaseSpec | None:
+    """What stable runs or, where nothing was ever released, shall run first; None where that is not known any more.
+
+    Never what the specification asks for by itself: it may name a version that was rolled back, or a tag that moved.
+    """
+    status, spec = seen.status, seen.spec
+    if not status.released_image:
+        condemned = status.phase in (Phase.ROLLED_BACK, Phase.FAILED)
+        return None if condemned else spec
+    if status.released_template != template_digest(spec.workload.template):
+        return None
+    return spec.model_copy(update={"image": status.promoted_image, "env": status.released_env})
+
+
+def _create(
+    seen: Seen, now: float, what: str, effect: CreateDeployment | CreateService | CreateVirtualService
+) -> Decision:
+    message = f"{what} does not exist; creating it as spec.workload asks for."
+    return conclude(
+        seen,
+        now,
+        message,
+        stall=Stall("Creating", message),
+        effect=effect,
+        announcements=(Announcement("Creating", message),),
+    )
+
+
+def _cannot_recreate(seen: Seen, now: float) -> Decision:
+    image = seen.status.promoted_image or "what shall run"
+    sentence = (
+        f"Deployment {seen.spec.workload.deployment!r} is gone, and spec.workload.template is not the one it ran with. "
+        f"Create the Deployment with {image}, or put the template of the last release back."
+    )
+    return held_up(seen, now, "DeploymentMissing", sentence)
