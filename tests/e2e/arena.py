@@ -191,7 +191,12 @@ class Arena:
 
 @contextmanager
 def arena_in(
-    stage: Stage, model: Model, *, version: str = STABLE, rate: float = RATE, route: Manifest | None = None,
+    stage: Stage,
+    model: Model,
+    *,
+    version: str = STABLE,
+    rate: float = RATE,
+    route: Manifest | None = None,
     others: Sequence[Manifest] = (),
 ) -> Iterator[Arena]:
     """Serve the model and send pictures. `route` replaces the VirtualService, `others` are applied too."""

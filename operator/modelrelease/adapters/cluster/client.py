@@ -27,6 +27,7 @@ class KubernetesCluster:
     watch_namespace: where `list` looks when asked for no namespace; None: everywhere.
     write_seconds: asked before each write how long it may take, 0 for not at all; that of the Lease. The Lease itself
         writes through an instance without it.
+    field_manager: what managedFields say of who wrote.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class KubernetesCluster:
         *,
         watch_namespace: str | None = None,
         write_seconds: Callable[[], float] = lambda: math.inf,
+        field_manager: str = FIELD_MANAGER,
     ) -> None:
         self._server = server
+        self._field_manager = field_manager
         self._watch_namespace = watch_namespace
         self._write_seconds = write_seconds
 
@@ -108,7 +111,7 @@ class KubernetesCluster:
         seconds = self._write_seconds()
         if seconds <= 0:
             raise Retryable(f"Did not {doing}: this operator does not hold the lease (any more).")
-        query = {} if method == "DELETE" else {"fieldManager": FIELD_MANAGER}
+        query = {} if method == "DELETE" else {"fieldManager": self._field_manager}
         content_type = _MERGE_PATCH if method == "PATCH" else "application/json"
         return await self._server.send(Call(method, path, doing, query, body, content_type, seconds))
 

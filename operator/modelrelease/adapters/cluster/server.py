@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config import ConfigException
 from pydantic import JsonValue
 
+from modelrelease.adapters.cluster.contexts import is_in_cluster
 from modelrelease.adapters.cluster.refusals import translated
 from modelrelease.errors import Retryable, Terminal
 
@@ -65,7 +65,7 @@ class ApiServer:
         settings = client.Configuration()
         settings.client_session_kwargs = {"trust_env": False}
         try:
-            if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+            if is_in_cluster(kubeconfig, context):
                 config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
             else:
                 loading = config.load_kube_config(  # type: ignore[no-untyped-call]
@@ -78,6 +78,10 @@ class ApiServer:
         except (ConfigException, OSError, TimeoutError) as error:
             raise Terminal("NoCluster", f"Could not read how to reach the API server: {error}") from error
         return cls(client.ApiClient(configuration=settings), timeout_seconds=timeout_seconds)
+
+    @property
+    def address(self) -> str:
+        return str(self._api.configuration.host)
 
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]
@@ -97,9 +101,7 @@ class ApiServer:
                 raise NotFoundError(str(error.body or error.reason)) from error
             raise translated(error, call.doing, self._wall()) from error
         except TimeoutError as error:
-            raise Retryable(
-                f"Could not {call.doing}: no answer from the API server within {seconds:.3g} s."
-            ) from error
+            raise Retryable(f"Could not {call.doing}: no answer from the API server within {seconds:.3g} s.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Retryable(f"Could not {call.doing}: {type(error).__name__}: {error}") from error
         return _json_object(text, call, status)

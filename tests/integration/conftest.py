@@ -1,4 +1,4 @@
-"""A real API server on which the operator is installed as its users install it."""
+"""A real API server on which the operator is installed as its users install it; one for all of these tests."""
 
 from __future__ import annotations
 

@@ -1,0 +1,52 @@
+"""The plugin's commands, and where the console script begins."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import typer
+
+from modelrelease.cli.exits import MEANINGS
+
+PROGRAM = "kubectl modelrelease"
+
+COMMANDS: dict[str, str] = {
+    "status": "status",
+    "promote": "steering",
+    "abort": "steering",
+    "pause": "steering",
+    "resume": "steering",
+    "retry": "steering",
+    "wait": "wait",
+    "history": "history",
+}
+"""Command and the module below `commands` that has it."""
+
+_EPILOG = "Exit status: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
+
+
+def application() -> typer.Typer:
+    """All commands."""
+    made = typer.Typer(
+        name=PROGRAM,
+        help="See and steer releases of models: what they do, why, and how long they will take.",
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name, module in COMMANDS.items():
+        made.command(name)(getattr(import_module(f"modelrelease.cli.commands.{module}"), name))
+    return made
+
+
+def main() -> None:
+    """Console script `kubectl-modelrelease`, which kubectl finds by its name."""
+    application()(args=sys.argv[1:], prog_name=PROGRAM)
+
+
+if __name__ == "__main__":
+    main()

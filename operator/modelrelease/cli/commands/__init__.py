@@ -1,0 +1,1 @@
+"""One module per command: what it reads, what it finds as plain data, and how that is shown."""

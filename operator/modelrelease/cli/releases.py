@@ -1,0 +1,77 @@
+"""ModelReleases as the commands read them."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from modelrelease.api.spec import ModelReleaseSpec, parse_spec
+from modelrelease.api.status import ReleaseStatus, parse_status
+from modelrelease.cli.exits import ExitCode
+from modelrelease.cli.problems import Missing, Problem
+from modelrelease.ports import Cluster, Kind, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One ModelRelease: what is asked for and what is there."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    annotations: dict[str, str]
+    spec: ModelReleaseSpec
+    status: ReleaseStatus
+    manifest: Manifest
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether the status answers the specification as it is now."""
+        return self.status.observed_generation >= self.generation
+
+
+async def read_release(cluster: Cluster, namespace: str, name: str) -> Release:
+    """Raises Missing naming what was probably meant."""
+    manifest = await cluster.get(Kind.MODEL_RELEASE, namespace, name)
+    if manifest is not None:
+        return release_of(manifest)
+    names = [one.name for one in await list_releases(cluster, namespace)]
+    close = difflib.get_close_matches(name, names, n=1)
+    known = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(names)[:10])}." if names else ""
+    remedy = known or "there is none at all; look into another namespace with -n."
+    raise Missing(f"There is no ModelRelease {name!r} in namespace {namespace!r}; {remedy}")
+
+
+async def list_releases(cluster: Cluster, namespace: str) -> list[Release]:
+    """All of a namespace, by name."""
+    found = [release_of(manifest) for manifest in await cluster.list(Kind.MODEL_RELEASE, namespace)]
+    return sorted(found, key=lambda release: release.name)
+
+
+def release_of(manifest: Manifest) -> Release:
+    """Raises Problem where another version of the operator wrote the status, InvalidResource for the specification."""
+    body = cast(dict[str, Any], manifest)
+    metadata = body["metadata"]
+    try:
+        status = parse_status(body.get("status"))
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors(include_url=False))
+        raise Problem(
+            f"The status of {metadata['name']} was written by another version of the operator (this plugin cannot read "
+            f"{fields}); install the plugin of that version.",
+            ExitCode.WRONG_VERSION,
+        ) from error
+    return Release(
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        generation=metadata.get("generation", 0),
+        annotations=dict(metadata.get("annotations") or {}),
+        spec=parse_spec(body.get("spec")),
+        status=status,
+        manifest=manifest,
+    )
