@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from prometheus_client import REGISTRY
 
 from modelrelease.adapters.announcer import EventAnnouncer
 from modelrelease.adapters.clock import SystemClock
@@ -21,7 +22,15 @@ from modelrelease.adapters.cluster import ApiServer, KubernetesCluster
 from modelrelease.adapters.istio import IstioTraffic
 from modelrelease.adapters.kopf_source import KopfSource, SourceSettings
 from modelrelease.adapters.lease import ClusterLease, LeaseIdentity, LeaseTiming
-from modelrelease.adapters.prometheus import INFERENCE, ISTIO, PrometheusMetrics, Provider, SourceDefinition
+from modelrelease.adapters.prometheus import (
+    INFERENCE,
+    ISTIO,
+    Credentials,
+    PrometheusMetrics,
+    Provider,
+    SourceDefinition,
+)
+from modelrelease.census import Census
 from modelrelease.controller.analyst import Analyst
 from modelrelease.controller.contention import Contention
 from modelrelease.controller.execute import Executor
@@ -34,8 +43,9 @@ from modelrelease.controller.work import Workers
 from modelrelease.errors import InvalidResource, ReleaseError
 from modelrelease.health import Listen, serving
 from modelrelease.ports import Lease
+from modelrelease.settings import Provider as ProviderSettings
 from modelrelease.settings import Settings, load_settings
-from modelrelease.telemetry import configure_logging
+from modelrelease.telemetry import configure_logging, show_queue
 
 _log = structlog.get_logger("modelrelease")
 
@@ -59,6 +69,18 @@ def _sources(settings: Settings) -> dict[str, SourceDefinition]:
     return {"Istio": ISTIO, "Inference": INFERENCE, **own}
 
 
+def _credentials(provider: ProviderSettings) -> Credentials:
+    basic = provider.basic_auth
+    return Credentials(
+        bearer_token_file=provider.bearer_token_file,
+        username=basic.username if basic is not None else "",
+        password_file=basic.password_file if basic is not None else None,
+        ca_file=provider.ca_file,
+        cert_file=provider.cert_file,
+        key_file=provider.key_file,
+    )
+
+
 def _providers(settings: Settings, sources: dict[str, SourceDefinition]) -> dict[str, PrometheusMetrics]:
     return {
         name: PrometheusMetrics(
@@ -66,8 +88,7 @@ def _providers(settings: Settings, sources: dict[str, SourceDefinition]) -> dict
                 name=name,
                 url=one.url,
                 scrape_interval_seconds=one.scrape_interval,
-                bearer_token_file=one.bearer_token_file,
-                ca_file=one.ca_file,
+                credentials=_credentials(one),
                 sources=sources,
                 cluster_domain=settings.cluster_domain,
                 timeout_seconds=one.timeout,
@@ -86,6 +107,7 @@ async def operate(settings: Settings, kubeconfig: Path | None, listen: Listen) -
     sources = _sources(settings)
     providers = _providers(settings, sources)
     queue = Queue(clock.monotonic)
+    census = Census(clock.now, is_leading=lease.is_held, most_releases=settings.metrics.most_releases)
     traffic = IstioTraffic(cluster)
     analyst = Analyst(providers, frozenset(sources), clock, queue.add)
     contention = Contention(cluster)
@@ -99,6 +121,7 @@ async def operate(settings: Settings, kubeconfig: Path | None, listen: Listen) -
             orphans=Orphans(cluster, traffic),
             announcer=EventAnnouncer(cluster, clock, instance=os.environ.get("POD_NAME", socket.gethostname())),
             clock=clock,
+            census=census,
         )
     )
     namespaces = (settings.watch_namespace,) if settings.watch_namespace else ()
@@ -116,10 +139,13 @@ async def operate(settings: Settings, kubeconfig: Path | None, listen: Listen) -
             resync_seconds=settings.resync_interval,
         )
     )
+    REGISTRY.register(census)
+    show_queue(lambda: len(queue), queue.overdue_seconds)
     try:
         async with serving(lambda: "", lambda: "" if source.is_ready else "not watching yet", listen):
             await supervisor.run()
     finally:
+        REGISTRY.unregister(census)
         await source.stopped()
         await server.close()
 

@@ -43,6 +43,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
 
+class BasicAuth(_Section):
+    """A user name and a password."""
+
+    username: str = Field(min_length=1, description="Name of the user.")
+    password_file: Path = Field(description="File with the password, read before each query.")
+
+
 class Provider(_Section):
     """One Prometheus."""
 
@@ -60,6 +67,21 @@ class Provider(_Section):
     ca_file: Path | None = Field(
         default=None, description="Certificate authorities to trust. Default: those of the image."
     )
+    basic_auth: BasicAuth | None = Field(
+        default=None, description="User name and password, in place of a token. Default: no authorization."
+    )
+    cert_file: Path | None = Field(
+        default=None, description="Client certificate for mTLS; it is read anew when it changes. Default: none."
+    )
+    key_file: Path | None = Field(default=None, description="Key of the client certificate. Default: none.")
+
+    @model_validator(mode="after")
+    def _shows_itself_in_one_way(self) -> Self:
+        if self.bearer_token_file is not None and self.basic_auth is not None:
+            raise ValueError("give bearerTokenFile or basicAuth, not both")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("certFile and keyFile belong together: give both or neither")
+        return self
 
     @field_validator("url")
     @classmethod
@@ -147,6 +169,18 @@ class LeaseSettings(_Section):
         return seconds
 
 
+class MetricsSettings(_Section):
+    """The operator's own metrics."""
+
+    most_releases: int = Field(
+        default=200,
+        ge=0,
+        le=10_000,
+        description="Releases under way that are shown one by one, at most; each is about 16 series. "
+        "0: only totals over all releases.",
+    )
+
+
 class LogLevel(StrEnum):
     DEBUG = "debug"
     INFO = "info"
@@ -166,6 +200,7 @@ class Settings(_Section):
         "one of these names replaces what is built in.",
     )
     lease: LeaseSettings = Field(default_factory=LeaseSettings, description="Leadership among replicas.")
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="The operator's own metrics.")
     watch_namespace: Namespace | None = Field(
         default=None,
         description=f"The only namespace to watch; {OWN_NAMESPACE} is the operator's own. Default: all namespaces.",
@@ -239,7 +274,12 @@ def _sentences(error: ValidationError) -> list[str]:
 
 def _suggestion(location: tuple[int | str, ...]) -> str:
     """The known field that was probably meant."""
-    sections: dict[str, type[_Section]] = {"providers": Provider, "sources": Source, "lease": LeaseSettings}
+    sections: dict[str, type[_Section]] = {
+        "providers": Provider,
+        "sources": Source,
+        "lease": LeaseSettings,
+        "metrics": MetricsSettings,
+    }
     section = sections.get(str(location[0]), Settings) if len(location) > 1 else Settings
     known = [to_camel(name) for name in section.model_fields]
     close = difflib.get_close_matches(str(location[-1]), known, n=1)

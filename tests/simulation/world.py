@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 from fakes import FakeAnnouncer, FakeClock, FakeCluster, FakeMetrics
 from modelrelease.adapters.istio import IstioTraffic
 from modelrelease.api.status import ReleaseStatus, parse_status
+from modelrelease.census import Census
 from modelrelease.controller.analyst import Analyst
 from modelrelease.controller.contention import Contention
 from modelrelease.controller.execute import Executor
@@ -76,6 +77,7 @@ class World:
         traffic = IstioTraffic(self.cluster)
         contention = Contention(self.cluster)
         self.queue = Queue(self.clock.monotonic)
+        self.census = Census(self.clock.now)
         self.reconciler = Reconciler(
             Tools(
                 cluster=self.cluster,
@@ -86,6 +88,7 @@ class World:
                 orphans=Orphans(self.cluster, traffic, drain_seconds=0.0),
                 announcer=self.announcer,
                 clock=self.clock,
+                census=self.census,
             )
         )
         self._due = self.clock.now()

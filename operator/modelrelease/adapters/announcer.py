@@ -13,6 +13,7 @@ import structlog
 
 from modelrelease.errors import ReleaseError
 from modelrelease.ports import Announcement, Clock, Cluster, Kind, Manifest
+from modelrelease.telemetry import EVENTS
 
 _TIMEOUT_SECONDS = 2.0
 _REMEMBERED = 4096
@@ -45,6 +46,7 @@ class EventAnnouncer:
         self._failing = False
 
     async def announce(self, release: Manifest, announcement: Announcement) -> None:
+        EVENTS.labels(type=_type(announcement), reason=announcement.reason).inc()
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await self._post(cast(dict[str, Any], release), announcement)
@@ -92,7 +94,7 @@ class EventAnnouncer:
                 "name": metadata["name"][: _NAME_CHARACTERS - len(suffix)] + suffix,
             },
             "involvedObject": involved,
-            "type": "Warning" if announcement.warning else "Normal",
+            "type": _type(announcement),
             "reason": announcement.reason,
             "message": _shortened(announcement.message),
             "source": {"component": _COMPONENT},
@@ -105,6 +107,10 @@ class EventAnnouncer:
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _type(announcement: Announcement) -> str:
+    return "Warning" if announcement.warning else "Normal"
 
 
 def _shortened(message: str) -> str:

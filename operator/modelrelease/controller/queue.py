@@ -30,6 +30,11 @@ class Queue:
     def __len__(self) -> int:
         return len(self._due)
 
+    def overdue_seconds(self) -> list[float]:
+        """For how long each key has been due that nobody has taken yet."""
+        now = self._monotonic()
+        return [now - due for key, due in self._due.items() if due <= now and key not in self._working]
+
     def add(self, key: Key, delay_seconds: float = 0.0) -> None:
         """Have `key` looked at in `delay_seconds` or, if it is due earlier already, then."""
         due = max(self._monotonic() + max(0.0, delay_seconds), self._not_before.get(key, 0.0))

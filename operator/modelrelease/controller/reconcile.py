@@ -15,12 +15,14 @@ from modelrelease.api.status import (
     dump_status,
     parse_status,
 )
+from modelrelease.census import Census, Entry, entry_of
 from modelrelease.controller.analyst import Analyst
 from modelrelease.controller.contention import Contention
 from modelrelease.controller.execute import Executor
 from modelrelease.controller.gather import Gatherer, Look
 from modelrelease.controller.orphan import Orphans
 from modelrelease.controller.refresh import Refreshes, is_intent, is_significant
+from modelrelease.controller.tally import tally
 from modelrelease.errors import InvalidResource, Terminal
 from modelrelease.ports import Announcer, Clock, Cluster, Key, Kind, Manifest
 from modelrelease.rollout.conditions import Stall, with_conditions
@@ -45,6 +47,7 @@ class Tools:
     orphans: Orphans
     announcer: Announcer
     clock: Clock
+    census: Census
 
 
 class Reconciler:
@@ -64,14 +67,16 @@ class Reconciler:
         try:
             look = await self._tools.gatherer.look(key, release, now)
         except InvalidResource as problem:
-            return await self._refuse(release, str(problem), now)
+            return await self._refuse(key, release, str(problem), now)
         decision = decide(look.seen, now)
+        self._tools.census.note(key, entry_of(decision.status, look.seen.analysis))
         return await self._carry_out(key, look, decision)
 
     async def _gone(self, key: Key) -> None:
         self._tools.analyst.forget(key)
         self._tools.contention.forget(key)
         self._refreshes.forget(key)
+        self._tools.census.forget(key)
         await self._tools.orphans.clean_up(key)
 
     async def _carry_out(self, key: Key, look: Look, decision: Decision) -> float:
@@ -81,13 +86,13 @@ class Reconciler:
             try:
                 await self._tools.executor.carry_out(decision.effect, look)
             except Terminal as problem:
-                return await self._stall(look, problem)
+                return await self._stall(key, look, problem)
         look = await self._write_status(key, look, decision)
         if decision.effect is not None and not decision.effect_first:
             try:
                 await self._tools.executor.carry_out(decision.effect, look)
             except Terminal as problem:
-                return await self._stall(look, problem)
+                return await self._stall(key, look, problem)
         for announcement in decision.announcements:
             _log.info("announce", release=str(key), reason=announcement.reason, message=announcement.message)
             await self._tools.announcer.announce(look.release, announcement)
@@ -105,6 +110,7 @@ class Reconciler:
         if not is_significant(before, after) and not self._is_refresh_due(key, look, after):
             return look
         release = await self._replace_status(look.release, after)
+        tally(before, after, self._tools.clock.now())
         return replace(look, release=release, seen=replace(look.seen, status=after))
 
     def _is_refresh_due(self, key: Key, look: Look, after: ReleaseStatus) -> bool:
@@ -118,7 +124,7 @@ class Reconciler:
         manifest: Manifest = {**release, "status": dump_status(status)}
         return await self._tools.cluster.replace_status(Kind.MODEL_RELEASE, manifest)
 
-    async def _stall(self, look: Look, problem: Terminal) -> float:
+    async def _stall(self, key: Key, look: Look, problem: Terminal) -> float:
         """Say what only a person can change, and keep trying.
 
         On top of the status that was written last: what was decided stands, it just could not be done.
@@ -128,16 +134,18 @@ class Reconciler:
         fresh = condition is None or condition.reason != problem.reason
         after = before.model_copy(update={"message": str(problem)})
         after = with_conditions(after, look.seen, self._tools.clock.now(), stall)
+        self._tools.census.note(key, entry_of(after, look.seen.analysis))
         if is_significant(before, after):
             await self._replace_status(look.release, after)
         if fresh:
             await self._tools.announcer.announce(look.release, Announcement(problem.reason, str(problem), warning=True))
         return STALLED_AGAIN_SECONDS
 
-    async def _refuse(self, release: Manifest, sentence: str, now: float) -> float:
+    async def _refuse(self, key: Key, release: Manifest, sentence: str, now: float) -> float:
         """A spec that cannot be read: nothing is guessed, nothing moves; a release under way keeps its weight."""
         body = cast(dict[str, Any], release)
         status = parse_status(body.get("status"))
+        self._tools.census.note(key, Entry(status.phase, "InvalidSpec"))
         if status.message != sentence:
             await self._replace_status(release, _invalid(status, sentence, body["metadata"]["generation"], now))
             await self._tools.announcer.announce(release, Announcement("InvalidSpec", sentence, warning=True))

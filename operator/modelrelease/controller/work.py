@@ -11,7 +11,7 @@ import structlog
 from modelrelease.controller.queue import Queue
 from modelrelease.errors import Conflict, ReleaseError, Retryable
 from modelrelease.ports import Key, Lease
-from modelrelease.telemetry import QUEUE_DEPTH, RECONCILE_ERRORS, RECONCILE_SECONDS
+from modelrelease.telemetry import RECONCILE_ERRORS, RECONCILE_SECONDS
 
 CONFLICT_SECONDS = 0.05
 FIRST_DELAY_SECONDS = 0.5
@@ -42,7 +42,6 @@ class Workers:
                 await self._work(key)
             finally:
                 self._queue.done(key)
-                QUEUE_DEPTH.set(len(self._queue))
 
     async def _work(self, key: Key) -> None:
         if not self._lease.is_held():

@@ -12,8 +12,10 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 from kubernetes.aio import client
+from prometheus_client import REGISTRY
 
 from modelrelease.adapters.cluster import ApiServer, KubernetesCluster
+from modelrelease.adapters.cluster.server import _resource as counted_resource
 from modelrelease.errors import Conflict, Forbidden, ReleaseError, Retryable, Terminal, Throttled
 from modelrelease.ports import Kind, Manifest
 
@@ -316,3 +318,42 @@ async def test_without_the_lease_nothing_is_sent(stub: Stub, cluster: Kubernetes
     with pytest.raises(Retryable, match="does not hold the lease"):
         await limited.delete(Kind.SERVICE, "vision", "detector")
     assert [] == stub.asked
+
+
+@pytest.mark.parametrize(
+    ("path", "resource"),
+    [
+        ("/api/v1/namespaces/vision/services/detector", "services"),
+        ("/api/v1/pods", "pods"),
+        ("/apis/modelrelease.dev/v1alpha1/namespaces/vision/modelreleases/detector/status", "modelreleases/status"),
+        ("/apis/modelrelease.dev/v1alpha1/modelreleases", "modelreleases"),
+        ("/apis/apps/v1/namespaces/vision/deployments", "deployments"),
+        ("/apis/apps/v1", "other"),
+    ],
+)
+def test_requests_are_counted_by_kind_and_never_by_name(path: str, resource: str) -> None:
+    assert resource == counted_resource(path)
+
+
+async def test_requests_are_counted_with_their_answer_or_its_absence(stub: Stub, cluster: KubernetesCluster) -> None:
+    def count(verb: str, code: str) -> float:
+        labels = {"verb": verb, "resource": "services", "code": code}
+        return REGISTRY.get_sample_value("modelrelease_api_requests_total", labels) or 0.0
+
+    asked = ("GET", "200"), ("PUT", "409"), ("GET", "none")
+    before = [count(*each) for each in asked]
+    stub.answers(200, SERVICE)
+    await cluster.get(Kind.SERVICE, "vision", "detector")
+    stub.answers(409, {"kind": "Status", "message": "changed"})
+    with pytest.raises(Conflict):
+        await cluster.replace(Kind.SERVICE, SERVICE)
+
+    async def break_off(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    stub.answer = break_off
+    with pytest.raises(Retryable):
+        await cluster.get(Kind.SERVICE, "vision", "detector")
+    assert [1, 1, 1] == [count(*each) - old for each, old in zip(asked, before, strict=True)]

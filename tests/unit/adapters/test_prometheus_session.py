@@ -14,7 +14,7 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
-from modelrelease.adapters.prometheus import ISTIO, PrometheusMetrics, Provider
+from modelrelease.adapters.prometheus import ISTIO, Credentials, PrometheusMetrics, Provider
 from modelrelease.errors import MetricsUnavailable
 from modelrelease.ports import Key, Samples, Watched
 
@@ -258,13 +258,13 @@ async def test_the_token_is_read_each_time(stub: Stub, tmp_path: Path) -> None:
     token = tmp_path / "token"
     for secret in ("first", "second"):
         token.write_text(f"{secret}\n", encoding="utf-8")
-        await ask(stub.url, bearer_token_file=token)
+        await ask(stub.url, credentials=Credentials(bearer_token_file=token))
     assert ["Bearer first", "Bearer second"] == [headers["Authorization"] for headers in stub.headers]
 
 
 async def test_a_token_that_is_missing_is_said(stub: Stub, tmp_path: Path) -> None:
     with pytest.raises(MetricsUnavailable, match="token for Prometheus could not be read"):
-        await ask(stub.url, bearer_token_file=tmp_path / "absent")
+        await ask(stub.url, credentials=Credentials(bearer_token_file=tmp_path / "absent"))
     assert stub.forms == []
 
 

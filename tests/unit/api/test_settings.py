@@ -92,8 +92,17 @@ def test_a_source_has_what_the_adapter_needs() -> None:
             "providers.default.scrapeIntervall: unknown field; did you mean scrapeInterval?",
         ),
         ("providers: {default: {url: 'http://p', timeout: 0s}}", "providers.default.timeout: must be longer than 0s"),
+        (
+            "providers: {default: {url: 'http://p', bearerTokenFile: /t, basicAuth: {username: a, passwordFile: /p}}}",
+            "providers.default: give bearerTokenFile or basicAuth, not both",
+        ),
+        (
+            "providers: {default: {url: 'http://p', certFile: /c}}",
+            "providers.default: certFile and keyFile belong together: give both or neither",
+        ),
+        (LEAST + "metrics: {mostReleases: -1}", "metrics.mostReleases: Input should be greater than or equal to 0"),
         (LEAST + "logLevel: loud", "logLevel: Input should be 'debug', 'info', 'warning' or 'error'"),
-        (LEAST + "color: red", "color: unknown field; known are providers, sources, lease, watchNamespace"),
+        (LEAST + "color: red", "color: unknown field; known are providers, sources, lease, metrics, watchNamespace"),
         (LEAST + "lease: {duration: 1s}", "lease.duration: must be at least 6s"),
         (LEAST + "resyncInterval: 1s", "configuration: resyncInterval must be at least 10s"),
         (LEAST + "resyncInterval: soon", "resyncInterval: 'soon' is not a duration; write for example 30s"),

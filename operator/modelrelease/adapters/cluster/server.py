@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from modelrelease.adapters.cluster.contexts import is_in_cluster
 from modelrelease.adapters.cluster.refusals import translated
 from modelrelease.errors import Retryable, Terminal
+from modelrelease.telemetry import API_REQUESTS, API_SECONDS
 
 _CONNECT_SECONDS = 5.0
 
@@ -118,14 +119,27 @@ class ApiServer:
             body=call.body,
             auth_settings=["BearerToken"],
         )
-        response = await self._api.call_api(
-            *prepared,
-            _request_timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS),
-        )
-        raw: bytes = await response.read()  # type: ignore[no-untyped-call]
+        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)
+        started, code = time.monotonic(), "none"
+        try:
+            response = await self._api.call_api(*prepared, _request_timeout=limits)
+            raw: bytes = await response.read()  # type: ignore[no-untyped-call]
+            code = str(response.status)
+        finally:
+            API_SECONDS.labels(verb=call.method).observe(time.monotonic() - started)
+            API_REQUESTS.labels(verb=call.method, resource=_resource(call.path), code=code).inc()
         if not 200 <= response.status <= 299:
             raise ApiException(http_resp=response)
         return int(response.status), raw.decode("utf-8")
+
+
+def _resource(path: str) -> str:
+    """The plural that a path is about, as `modelreleases` or `modelreleases/status`: never a name."""
+    parts = path.strip("/").split("/")
+    parts = parts[2:] if parts[0] == "api" else parts[3:]
+    if parts[:1] == ["namespaces"] and len(parts) > 2:
+        parts = parts[2:]
+    return "/".join(parts[:1] + parts[2:]) or "other"
 
 
 def _json_object(text: str, call: Call, status: int) -> dict[str, JsonValue]:

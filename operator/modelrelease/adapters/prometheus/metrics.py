@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry
 
 from modelrelease.adapters.prometheus.answers import read_answer
+from modelrelease.adapters.prometheus.credentials import Credentials
 from modelrelease.adapters.prometheus.selectors import Question, questions
 from modelrelease.adapters.prometheus.session import GuardedSession
 from modelrelease.adapters.prometheus.sources import INFERENCE, ISTIO, SourceDefinition
@@ -34,7 +34,7 @@ class Provider:
     name: what `spec.analysis.provider` says.
     url: the address that `/api/v1/query` comes after.
     scrape_interval_seconds: how often it scrapes the sources.
-    bearer_token_file, ca_file: read by the operator; None where neither is needed.
+    credentials: how the operator shows itself, and whom it trusts.
     sources: what `spec.analysis.source` may say.
     cluster_domain: last part of the hosts in `destination_service`.
     timeout_seconds: per query, connecting and reading included.
@@ -44,8 +44,7 @@ class Provider:
     name: str
     url: str
     scrape_interval_seconds: float = 15.0
-    bearer_token_file: Path | None = None
-    ca_file: Path | None = None
+    credentials: Credentials = field(default_factory=Credentials)
     sources: Mapping[str, SourceDefinition] = field(default_factory=_default_sources)
     cluster_domain: str = "cluster.local"
     timeout_seconds: float = 5.0
@@ -65,9 +64,9 @@ class PrometheusMetrics:
         session = GuardedSession(
             timeout_seconds=provider.timeout_seconds,
             limit_bytes=provider.limit_bytes,
-            token_file=provider.bearer_token_file,
+            credentials=provider.credentials,
+            provider=provider.name,
         )
-        session.verify = True if provider.ca_file is None else str(provider.ca_file)
         self._client = PrometheusConnect(
             url=provider.url.rstrip("/"), session=session, retry=Retry(total=0), method="POST"
         )

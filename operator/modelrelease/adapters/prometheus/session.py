@@ -7,14 +7,16 @@ federations say that an answer is partial. So the checks are done below it, in t
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import requests
 
+from modelrelease.adapters.prometheus.credentials import Credentials, Stamp
 from modelrelease.errors import MetricsUnavailable
+from modelrelease.telemetry import QUERIES, QUERY_SECONDS
 
 _CHUNK_BYTES = 64 * 1024
 _QUOTED_CHARACTERS = 300
@@ -36,6 +38,9 @@ class GuardedSession(requests.Session):
     """Follows no redirect, reads at most `limit_bytes` within `timeout_seconds`, and refuses all but plain success.
 
     Raises MetricsUnavailable with a sentence that quotes what came instead.
+
+    provider: what its queries are counted under.
+    credentials: read anew for each query; a connection that was made with other certificates is not used again.
     """
 
     def __init__(
@@ -43,27 +48,45 @@ class GuardedSession(requests.Session):
         *,
         timeout_seconds: float,
         limit_bytes: int,
-        token_file: Path | None = None,
+        credentials: Credentials | None = None,
+        provider: str = "default",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self.trust_env = False
         self._timeout_seconds = timeout_seconds
         self._limit_bytes = limit_bytes
-        self._token_file = token_file
+        self._credentials = credentials or Credentials()
+        self._provider = provider
         self._monotonic = monotonic
+        self._changing = threading.Lock()
+        self._stamp: Stamp | None = None
+        self.cert = self._credentials.certificate
+        self.verify = str(self._credentials.ca_file) if self._credentials.ca_file is not None else True
 
     def request(self, method: Any, url: Any, *_: Any, **options: Any) -> CheckedResponse:
         """Send the query's parameters in the body: the names of 100 releases do not fit into every proxy's idea of
         a URL."""
-        deadline = self._monotonic() + self._timeout_seconds
+        started = self._monotonic()
+        outcome = "error"
+        try:
+            answer = self._ask(method, url, options["params"], started + self._timeout_seconds)
+            outcome = "success"
+            return answer
+        finally:
+            QUERIES.labels(provider=self._provider, outcome=outcome).inc()
+            QUERY_SECONDS.labels(provider=self._provider).observe(self._monotonic() - started)
+
+    def _ask(self, method: Any, url: Any, parameters: Any, deadline: float) -> CheckedResponse:
+        headers = self._credentials.authorization()
+        self._let_go_of_old_connections()
         try:
             response = super().request(
                 method,
                 url,
-                data=options["params"],
-                headers=self._authorization(),
-                verify=options["verify"],
+                data=parameters,
+                headers=headers,
+                verify=self.verify,
                 timeout=self._timeout_seconds,
                 allow_redirects=False,
                 stream=True,
@@ -72,15 +95,17 @@ class GuardedSession(requests.Session):
                 return CheckedResponse(self._checked(response, deadline))
         except requests.RequestException as error:
             raise MetricsUnavailable(f"Prometheus could not be asked: {type(error).__name__}: {error}") from error
+        except OSError as error:  # a certificate file that cannot be used
+            raise MetricsUnavailable(f"The certificates for Prometheus cannot be used: {error}") from error
 
-    def _authorization(self) -> dict[str, str]:
-        """Read anew each time, since mounted tokens are replaced while they are used."""
-        if self._token_file is None:
-            return {}
-        try:
-            return {"Authorization": f"Bearer {self._token_file.read_text(encoding='utf-8').strip()}"}
-        except OSError as error:
-            raise MetricsUnavailable(f"The token for Prometheus could not be read: {error}") from error
+    def _let_go_of_old_connections(self) -> None:
+        """Certificates are read when a connection is made; queries that are running end on the one that they have."""
+        with self._changing:
+            stamp = self._credentials.stamp()
+            if stamp != self._stamp:
+                self._stamp = stamp
+                for adapter in self.adapters.values():
+                    adapter.close()
 
     def _checked(self, response: requests.Response, deadline: float) -> dict[str, Any]:
         if 300 <= response.status_code < 400:
