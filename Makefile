@@ -32,6 +32,11 @@ test: toolchain $(INFERENCE_READY) ## All checks and tests: unit, property, real
 check: $(READY) ## Style, types and layers
 	@$(BIN)/python tests/run.py check
 
+.PHONY: docs
+docs: $(READY) ## The reference pages from the code, and the site into build/site
+	@$(BIN)/python -m modelrelease.cli.generate >/dev/null
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo build/site/index.html
+
 .PHONY: unit
 unit: $(READY) $(INFERENCE_READY) ## Only the tests that need neither cluster nor API server
 	@$(BIN)/python tests/run.py unit

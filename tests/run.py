@@ -29,7 +29,7 @@ FOLDERS = {"MYPYPATH": "operator:deploy/local:inference-image"}
 CHECKS = (
     ("ruff", "check", "."),
     ("mypy",),
-    ("mypy", "--strict", "deploy/local/demo", "deploy/local/localcluster"),
+    ("mypy", "--strict", "deploy/local/demo", "deploy/local/localcluster", "docs/hooks"),
     ("lint-imports",),
 )
 NEITHER = ("--ignore=tests/e2e", "--ignore=tests/bench")
