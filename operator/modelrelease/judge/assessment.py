@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from modelrelease.judge.evidence import gate_log_evidence, log_sum_exp
+from modelrelease.judge.evidence import GATE_WEIGHTS
 from modelrelease.judge.latency import quantile_ms
 from modelrelease.judge.mixture import Mixture
 from modelrelease.judge.settings import Settings
@@ -19,6 +17,8 @@ BAKE_SHARE = 0.04
 
 CEILING_SHARE = 0.1
 """The absolute ceilings' part, where there are any."""
+
+_GATE_WEIGHTS: tuple[float, ...] = tuple(GATE_WEIGHTS.tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ class Assessment:
 
 def assess(state: State, settings: Settings) -> Assessment:
     """What the state says: roll back, grow, or neither yet."""
-    metrics = (_assess_errors(state, settings), _assess_latency(state, settings))
+    parts = _log_evidence(state, settings)
+    metrics = (_assess_errors(state, settings, parts), _assess_latency(state, settings, parts))
     weight = settings.weights[state.step] if state.step >= 0 else 0
     passed = weight == 100 or (weight > 0 and all(m.promotion_evidence >= 1 for m in metrics if m.resolvable))
     return Assessment(
@@ -87,8 +88,12 @@ def shares(state: State, settings: Settings) -> dict[Blame, float]:
     return divided | dict.fromkeys(ceilings, CEILING_SHARE / max(1, len(ceilings)))
 
 
-def _log_evidence(state: State, settings: Settings) -> dict[Blame, tuple[float, float]]:
-    """(log of the evidence, log of its share) per part. A weighted mean is valid however the parts depend."""
+Parts = dict[Blame, tuple[float, float]]
+"""(log of the evidence, log of its share of the false-rollback probability) per part."""
+
+
+def _log_evidence(state: State, settings: Settings) -> Parts:
+    """The evidence of each part. A weighted mean is valid however the parts depend."""
     mixtures: dict[Blame, Mixture | None] = {
         "errors": state.errors.concurrent,
         "latency": state.latency.concurrent,
@@ -97,7 +102,7 @@ def _log_evidence(state: State, settings: Settings) -> dict[Blame, tuple[float, 
         "errors-bake": state.errors.bake,
         "latency-bake": state.latency.bake,
     }
-    parts: dict[Blame, tuple[float, float]] = {}
+    parts: Parts = {}
     for name, share in shares(state, settings).items():
         mixture = mixtures[name]
         parts[name] = (mixture.log_evidence if mixture is not None else 0.0, math.log(share))
@@ -111,7 +116,8 @@ def verdict(state: State, settings: Settings) -> Blame | None:
         # No stake is worth 3/4 of what is needed. All of them together, and what is not staked, then do not reach it.
         return None
     weighted = {name: log + share for name, (log, share) in _log_evidence(state, settings).items()}
-    if log_sum_exp(np.array(list(weighted.values()))) < needed:
+    top = max(weighted.values())
+    if top + math.log(sum(math.exp(log - top) for log in weighted.values())) < needed:
         return None
     return max(weighted, key=lambda name: weighted[name])
 
@@ -124,25 +130,27 @@ def _highest_log(state: State) -> float:
     return highest
 
 
-def _rollback_evidence(state: State, settings: Settings, name: Literal["errors", "latency"]) -> float:
+def _rollback_evidence(state: State, settings: Settings, parts: Parts, name: Literal["errors", "latency"]) -> float:
     if state.blame is not None and state.blame.startswith(name):
         return 1.0
     needed = -math.log(settings.false_rollback_probability)
-    parts = (part for blame, part in _log_evidence(state, settings).items() if blame.startswith(name))
-    return _bar(max(log / (needed - log_share) for log, log_share in parts))
+    own = (part for blame, part in parts.items() if blame.startswith(name))
+    return _bar(max(log / (needed - log_share) for log, log_share in own))
 
 
 def _promotion_evidence(state: State, metric: MetricState, settings: Settings) -> float:
     if state.step >= 0 and settings.weights[state.step] == 100:
         return 1.0
-    return _bar(float(gate_log_evidence(np.array(metric.gate))) / -math.log(settings.missed_regression_probability))
+    top = max(metric.gate)
+    mean = sum(weight * math.exp(log - top) for weight, log in zip(_GATE_WEIGHTS, metric.gate, strict=True))
+    return _bar((top + math.log(mean)) / -math.log(settings.missed_regression_probability))
 
 
 def _bar(value: float) -> float:
     return min(max(value, 0.0), 1.0)
 
 
-def _assess_errors(state: State, settings: Settings) -> MetricAssessment:
+def _assess_errors(state: State, settings: Settings, parts: Parts) -> MetricAssessment:
     metric = state.errors
     return MetricAssessment(
         name="errors",
@@ -154,12 +162,12 @@ def _assess_errors(state: State, settings: Settings) -> MetricAssessment:
         threshold_ms=None,
         requests_stable=metric.step.stable,
         requests_canary=metric.step.canary,
-        rollback_evidence=_rollback_evidence(state, settings, "errors"),
+        rollback_evidence=_rollback_evidence(state, settings, parts, "errors"),
         promotion_evidence=_promotion_evidence(state, metric, settings),
     )
 
 
-def _assess_latency(state: State, settings: Settings) -> MetricAssessment:
+def _assess_latency(state: State, settings: Settings, parts: Parts) -> MetricAssessment:
     metric = state.latency
     resolvable = metric.bound_ms is not None
     stable = state.stable_step if state.stable_step.total else state.stable_before
@@ -173,7 +181,7 @@ def _assess_latency(state: State, settings: Settings) -> MetricAssessment:
         threshold_ms=metric.bound_ms,
         requests_stable=metric.step.stable,
         requests_canary=metric.step.canary,
-        rollback_evidence=_rollback_evidence(state, settings, "latency"),
+        rollback_evidence=_rollback_evidence(state, settings, parts, "latency"),
         promotion_evidence=_promotion_evidence(state, metric, settings) if resolvable else 0.0,
     )
 

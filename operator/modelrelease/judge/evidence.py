@@ -148,20 +148,20 @@ def place(
     """
     r, d = margin.ratio, margin.increase
     canary = np.asarray(canary_rate, dtype=np.float64)
-    kappa = np.asarray(traffic_ratio, dtype=np.float64)
+    ahead, gap, product = r * stable_rate - d, canary - d, 4 * stable_rate * d
+    weight = np.asarray(traffic_ratio, dtype=np.float64) * r
+    highest, scaled = (_ALMOST_ONE - d) / r, weight
     for _ in range(_ROUNDS):
-        a = r * (1 + kappa * r)
-        b = kappa * r * (canary - d) + r * stable_rate - d
-        root = np.sqrt(b * b + 4 * a * stable_rate * d)
-        t = np.where(b >= 0, (b + root) / (2 * a), 2 * stable_rate * d / np.maximum(root - b, 1e-300))
-        t = np.minimum(t, (_ALMOST_ONE - d) / r)
+        a, b = r * (1 + scaled), scaled * gap + ahead
+        # The positive root of a·t² - b·t - p_s·d, or 0 where it is lost in rounding.
+        t = np.minimum(np.maximum((b + np.sqrt(b * b + a * product)) / (2 * a), 0.0), highest)
         c = r * t + d
-        kappa = traffic_ratio * (1 - t) / (1 - c)
+        scaled = weight * (1 - t) / (1 - c)
     # The ends of what is allowed: beyond them one bad (or good) request of an arm would take more than there is.
-    most = STAKE_LIMIT / np.maximum(c, r * traffic_ratio * (1 - t))
-    least = -STAKE_LIMIT / np.maximum(1 - c, r * traffic_ratio * t)
-    stake = np.clip((canary - c) / (c * (1 - c)), least, most) * parts
-    return Bets(c, t, stake, stake * r * traffic_ratio)
+    most = STAKE_LIMIT / np.maximum(c, weight * (1 - t))
+    least = -STAKE_LIMIT / np.maximum(1 - c, weight * t)
+    stake = np.minimum(np.maximum((canary - c) / (c * (1 - c)), least), most) * parts
+    return Bets(c, t, stake, stake * weight)
 
 
 def log_factors(
@@ -205,8 +205,8 @@ def alternatives(limit: Array) -> Array:
     ``limit`` has a last axis of length 1, the result one of the effects' length.
     """
     rates = np.concatenate((EFFECTS * limit, np.full_like(limit, OUTAGE_RATE)), axis=-1)
-    alternative: Array = np.clip(rates, EFFECTS[0] * limit, np.inf)
-    return np.minimum(alternative, (1 + limit) / 2)
+    alternative: Array = np.minimum(np.maximum(rates, EFFECTS[0] * limit), (1 + limit) / 2)
+    return alternative
 
 
 @dataclass(frozen=True, slots=True)

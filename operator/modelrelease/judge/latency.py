@@ -63,10 +63,14 @@ class Histogram:
         return self.total - self.at_most[self.bounds_ms.index(bound_ms)], self.total
 
 
+_EMPTY = Histogram()
+
+
 def histogram_of(arm: Arm) -> Histogram:
     """An arm's latencies; nothing where it has none, so that a window without requests does not forget the bounds."""
-    timed = arm.timed_requests
-    return Histogram(arm.bounds_ms, arm.at_most, max(timed, arm.at_most[-1])) if timed and arm.at_most else Histogram()
+    if not arm.timed or not arm.at_most:
+        return _EMPTY
+    return Histogram(arm.bounds_ms, arm.at_most, max(arm.timed, arm.at_most[-1]))
 
 
 def choose_threshold(past: Histogram, max_ratio: float) -> Threshold | None:

@@ -30,6 +30,9 @@ LOST = -60.0
 Lower ones are kept as this, which has fewer digits."""
 
 
+_WEIGHTS: tuple[float, ...] = tuple(EFFECT_WEIGHTS.tolist())
+
+
 @dataclass(frozen=True, slots=True)
 class Mixture:
     """Per effect, the outage last: the logarithm of what its stakes are worth, and how many fresh ones it has made."""
@@ -49,7 +52,11 @@ class Mixture:
     @property
     def log_evidence(self) -> float:
         """Logarithm of the weighted mean of the purses; 0 at the start of a release."""
-        return float(log_evidence(np.array(self.logs), np.array(self.restarts)))
+        top = max(0.0, *self.logs)
+        purses = zip(_WEIGHTS, self.logs, self.restarts, strict=True)
+        kept = (1 - START_SHARE) * math.exp(-top)
+        worth = (weight * (math.exp(log - top) + kept / math.log2(count + 2)) for weight, log, count in purses)
+        return top + math.log(sum(worth))
 
 
 def stored(logs: Array) -> Array:

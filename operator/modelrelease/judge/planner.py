@@ -26,7 +26,8 @@ from modelrelease.judge.evidence import (
     smoothed_rate,
 )
 from modelrelease.judge.mixture import START_SHARE
-from modelrelease.judge.process import Plan, plan_of, stable_known
+from modelrelease.judge.plan import Plan, plan_of
+from modelrelease.judge.process import stable_known
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.state import MetricState, State
 
@@ -131,16 +132,16 @@ def seconds_to_gate(state: State, settings: Settings, *, canary_rps: float, stab
         return 0.0
     if canary_rps <= 0 or stable_rps <= 0:
         return None
-    needed = _requests_left(state.errors, settings, plan_of(state, settings, "errors"), canary_rps / stable_rps)
+    needed = _requests_left(state.errors, settings, plan_of(settings, state.step, "errors"), canary_rps / stable_rps)
     if state.latency.bound_ms is not None:
-        slow = _requests_left(state.latency, settings, plan_of(state, settings, "latency"), canary_rps / stable_rps)
+        slow = _requests_left(state.latency, settings, plan_of(settings, state.step, "latency"), canary_rps / stable_rps)
         needed = max(needed, slow)
     return needed / canary_rps if math.isfinite(needed) else None
 
 
 def _requests_left(metric: MetricState, settings: Settings, plan: Plan, traffic_ratio: float) -> float:
     rate = smoothed_rate(*stable_known(metric), plan.typical_rate)
-    bets = place(rate, rate, gate_margin(plan.ratio, plan.gate_increase, rate), traffic_ratio, GATE_STAKES)
+    bets = place(rate, rate, gate_margin(metric.ratio, plan.gate_increase, rate), traffic_ratio, GATE_STAKES)
     mean, _ = walk(Rates(rate, rate, traffic_ratio), metric.dispersion, bets)
     missing = -math.log(settings.missed_regression_probability) - np.log(GATE_WEIGHTS) - np.array(metric.gate)
     if np.any(missing <= 0):

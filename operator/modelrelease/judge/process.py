@@ -8,9 +8,9 @@ the settings allow.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import chain
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from modelrelease.judge.evidence import (
 )
 from modelrelease.judge.latency import TARGET_EXCEEDANCE, histogram_of
 from modelrelease.judge.mixture import LOST, Mixture, restart, stored
+from modelrelease.judge.plan import MetricName, Plan, plan_of
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.state import MetricState, State
@@ -33,13 +34,6 @@ from modelrelease.judge.steps import with_threshold
 
 BLOCK = 250
 """Releases that are judged in one array operation: enough to make its overhead small, few enough for the cache."""
-
-MetricName = Literal["errors", "latency"]
-
-METRICS: tuple[MetricName, ...] = ("errors", "latency")
-
-TYPICAL_ERROR_RATE = 0.005
-"""Assumed where nothing is known yet; chooses the first stakes only."""
 
 
 def observe(state: State, settings: Settings, window: Window) -> State:
@@ -64,170 +58,173 @@ def observe_many(releases: Sequence[tuple[State, Settings, Window]]) -> list[Sta
 
 
 def _observe_block(releases: Sequence[tuple[State, Settings, Window]]) -> list[State]:
-    counted = [_counted(*release) for release in releases]
-    plans = [
-        (index, name, plan)
-        for index, (_, settings, _) in enumerate(releases)
-        for name in METRICS
-        if (plan := plan_of(counted[index], settings, name)).is_due(_metric(counted[index], name))
-    ]
-    due = [(_metric(counted[index], name), plan) for index, name, plan in plans]
-    found = dict(zip(((index, name) for index, name, _ in plans), _compared(due), strict=True))
+    plans: dict[tuple[int, int, MetricName], Plan] = {}
+    opened = [_opened(*release, plans) for release in releases]
+    _compare([
+        metric
+        for one in opened
+        if one is not None
+        for metric in (one.errors, one.latency)
+        if metric.plan.is_due(metric.pending)
+    ])  # fmt: skip
     return [
-        _with_verdict(state, found.get((index, "errors")), found.get((index, "latency")), releases[index][1])
-        for index, state in enumerate(counted)
+        state if one is None else _closed(one, settings)
+        for one, (state, settings, _) in zip(opened, releases, strict=True)
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How one metric is judged in the present step.
+@dataclass(slots=True)
+class _Metric:
+    """One metric while a window is judged: what changes of ``before``. Made once per window, and so is the state: the
+    many small objects are what judging thousands of releases costs."""
 
-    weight: of the canary, percent; 0 before the first step.
-    ratio, increase: the margin r and d. gate_increase: d for the next weight.
-    typical_rate: what to assume before anything is known.
-    """
+    before: MetricState
+    plan: Plan
+    past: tuple[int, int]
+    step: Counts
+    pending: Counts
+    concurrent: Mixture
+    gate: tuple[float, ...]
+    ceiling: Mixture | None
+    bake: Mixture | None
 
-    weight: int
-    ratio: float
-    increase: float
-    gate_increase: float
-    typical_rate: float
+    @property
+    def known(self) -> tuple[int, int]:
+        """Stable's (bad, all) requests that are judged already."""
+        return _judged(self.past, self.step, self.pending)
 
-    def is_due(self, metric: MetricState) -> bool:
-        """Whether what waits is worth a comparison: at least one canary request is to be expected in it.
-
-        Compared earlier, a canary request would meet only the few stable requests that happened to be next to it, and
-        all the others would be wasted. Only numbers of requests decide, never how they ended.
-        """
-        return 0 < self.weight < 100 and metric.pending.stable * self.weight >= 100 - self.weight
-
-
-def plan_of(state: State, settings: Settings, name: MetricName) -> Plan:
-    """How a metric is judged in the state's step."""
-    weight = settings.weights[state.step] if state.step >= 0 else 0
-    following = settings.weights[state.step + 1 :]
-    if name == "errors":
-        ratio, increase, typical = settings.errors.max_ratio, settings.errors.max_increase, TYPICAL_ERROR_RATE
-    else:
-        ratio, increase, typical = state.latency.ratio, 0.0, TARGET_EXCEEDANCE
-    gate_increase = increase
-    if following and following[0] < 100:
-        # A share H of all requests may be harmed: at a small next weight only catastrophes must be excluded.
-        gate_increase = max(increase, min(0.5, 100 * settings.harm_budget / following[0]))
-    return Plan(weight, ratio, increase, gate_increase, typical)
+    def state(self) -> MetricState:
+        before = self.before
+        return MetricState(
+            before.dispersion, before.ratio, before.bound_ms, self.past, self.step, self.pending, self.concurrent,
+            self.gate, self.ceiling, self.bake, before.bake_limit,
+        )  # fmt: skip
 
 
-def _metric(state: State, name: MetricName) -> MetricState:
-    return state.errors if name == "errors" else state.latency
+@dataclass(slots=True)
+class _Open:
+    """A release while a window is judged."""
+
+    state: State
+    window: Window
+    errors: _Metric
+    latency: _Metric
 
 
-def _counted(state: State, settings: Settings, window: Window) -> State:
-    """The state with a window's requests counted, and everything judged that needs no comparison with stable."""
+def _opened(
+    state: State, settings: Settings, window: Window, plans: dict[tuple[int, int, MetricName], Plan]
+) -> _Open | None:
+    """The release with a window's requests counted, and everything judged that needs no comparison with stable."""
     if window.end_seconds <= state.cursor_seconds:
-        return state
+        return None
     if window.start_seconds < state.cursor_seconds:
         raise ValueError(f"a window from {window.start_seconds} reaches back over the cursor {state.cursor_seconds}")
     if state.latency.bound_ms is None:
         state = with_threshold(state, settings)
-    weight = settings.weights[state.step] if state.step >= 0 else 0
     canary, stable = window.canary, window.stable
-    errors = _with_counts(state.errors, Counts(canary.errors, canary.requests, stable.errors, stable.requests), weight)
-    latency = _with_counts(state.latency, _slow_counts(window, state.latency.bound_ms), weight)
+    counts = Counts(canary.errors, canary.requests, stable.errors, stable.requests)
+    errors = _with_counts(state.errors, counts, _plan(settings, state.step, "errors", plans))
+    counts = _slow_counts(window, state.latency.bound_ms)
+    latency = _with_counts(state.latency, counts, _plan(settings, state.step, "latency", plans))
     if errors.ceiling is not None and settings.errors.ceiling is not None:
-        grown = _grown_alone(errors.ceiling, (canary.errors, canary.requests), settings.errors.ceiling, errors)
-        errors = replace(errors, ceiling=grown)
+        errors.ceiling = _grown_alone(
+            errors.ceiling, (canary.errors, canary.requests), settings.errors.ceiling, state.errors
+        )
     if latency.ceiling is not None and settings.latency.ceiling_ms is not None:
         above = _above(canary, settings.latency.ceiling_ms)
-        latency = replace(latency, ceiling=_grown_alone(latency.ceiling, above, TARGET_EXCEEDANCE, latency))
-    return State(
-        cursor_seconds=window.end_seconds,
-        step=state.step,
-        blame=state.blame,
-        latency_share=state.latency_share,
-        errors=errors,
-        latency=latency,
-        stable_before=state.stable_before,
-        stable_step=state.stable_step.plus(histogram_of(stable)),
-        canary_step=state.canary_step.plus(histogram_of(canary)),
-    )
+        latency.ceiling = _grown_alone(latency.ceiling, above, TARGET_EXCEEDANCE, state.latency)
+    return _Open(state, window, errors, latency)
 
 
-def _with_counts(metric: MetricState, counts: Counts, weight: int) -> MetricState:
-    if weight == 0:
-        return replace(metric, past=(metric.past[0] + counts.stable_bad, metric.past[1] + counts.stable))
-    if weight < 100:
-        waiting = metric.pending + counts if metric.pending.stable or metric.pending.canary else counts
-        return metric.counted(metric.step + counts, waiting)
-    seen = metric.counted(metric.step + counts, metric.pending)
-    if metric.bake is None or metric.bake_limit is None:
-        return seen
-    grown = _grown_alone(metric.bake, (counts.canary_bad, counts.canary), metric.bake_limit, metric)
-    return replace(seen, bake=grown)
+def _plan(settings: Settings, step: int, name: MetricName, plans: dict[tuple[int, int, MetricName], Plan]) -> Plan:
+    """Most releases of a block are judged alike."""
+    key = id(settings), step, name
+    found = plans.get(key)
+    if found is None:
+        found = plans[key] = plan_of(settings, step, name)
+    return found
 
 
-def _compared(due: Sequence[tuple[MetricState, Plan]]) -> list[MetricState]:
-    """The metrics after what waited in each is compared."""
+def _with_counts(metric: MetricState, counts: Counts, plan: Plan) -> _Metric:
+    past, step, waiting, bake = metric.past, metric.step, metric.pending, metric.bake
+    if plan.weight == 0:
+        past = past[0] + counts.stable_bad, past[1] + counts.stable
+    else:
+        step = step + counts
+    if 0 < plan.weight < 100:
+        waiting = waiting + counts if waiting.stable or waiting.canary else counts
+    if plan.weight == 100 and bake is not None and metric.bake_limit is not None:
+        bake = _grown_alone(bake, (counts.canary_bad, counts.canary), metric.bake_limit, metric)
+    return _Metric(metric, plan, past, step, waiting, metric.concurrent, metric.gate, metric.ceiling, bake)
+
+
+def _compare(due: Sequence[_Metric]) -> None:
+    """Compares what waits in each metric."""
     if not due:
-        return []
-    rows = [
+        return
+    rows = (
         (
             metric.pending.canary_bad,
             metric.pending.canary,
             metric.pending.stable_bad,
             metric.pending.stable,
-            plan.ratio,
-            plan.increase,
-            plan.gate_increase,
-            metric.dispersion,
-            *stable_known(metric),
-            plan.typical_rate,
+            metric.before.ratio,
+            metric.plan.increase,
+            metric.plan.gate_increase,
+            metric.before.dispersion,
+            *metric.known,
+            metric.plan.typical_rate,
         )
-        for metric, plan in due
-    ]
-    table: Array = np.array(rows, dtype=np.float64).T
-    pending = table[0], table[1], table[2], table[3]
-    these = Comparisons(*pending, table[4], table[5], table[6], table[7], smoothed_rate(table[8], table[9], table[10]))
-    rollback, gate = compare(these)
-    logs, restarts = restart(
-        np.array([metric.concurrent.logs for metric, _ in due]),
-        np.array([metric.concurrent.restarts for metric, _ in due]),
+        for metric in due
     )
-    grown = zip(stored(np.maximum(logs + rollback, LOST)).tolist(), restarts.tolist(), strict=True)
-    gates = stored(np.array([metric.gate for metric, _ in due]) + gate).tolist()
-    return [
-        metric.judged(Mixture(tuple(log), tuple(count)), tuple(promotion))
-        for (metric, _), (log, count), promotion in zip(due, grown, gates, strict=True)
-    ]
+    table = _array(rows, len(due)).T
+    rollback, gate = compare(Comparisons(*table[:8], smoothed_rate(table[8], table[9], table[10])))
+    logs, restarts = restart(
+        _array((metric.concurrent.logs for metric in due), len(due)),
+        _array((metric.concurrent.restarts for metric in due), len(due)).astype(np.int64),
+    )
+    grown = stored(np.maximum(logs + rollback, LOST)).tolist(), restarts.tolist()
+    gates = stored(_array((metric.gate for metric in due), len(due)) + gate).tolist()
+    for metric, log, count, promotion in zip(due, *grown, gates, strict=True):
+        metric.concurrent = Mixture(tuple(log), tuple(count))
+        metric.gate = tuple(promotion)
+        metric.pending = _NOTHING
 
 
-def _with_verdict(state: State, errors: MetricState | None, latency: MetricState | None, settings: Settings) -> State:
-    """The state with the metrics that were compared, and the verdict where one is reached."""
-    if errors is not None or latency is not None:
-        state = _with_metrics(state, errors or state.errors, latency or state.latency)
+_NOTHING = Counts()
+
+
+def _array(rows: Iterable[Iterable[float]], count: int) -> Array:
+    """A table with ``count`` rows; quicker than numpy's own conversion of nested sequences."""
+    return np.fromiter(chain.from_iterable(rows), dtype=np.float64).reshape(count, -1)
+
+
+def _closed(one: _Open, settings: Settings) -> State:
+    """The state after the window, with the verdict where one is reached."""
+    before = one.state
+    state = State(
+        one.window.end_seconds,
+        before.step,
+        before.blame,
+        before.latency_share,
+        one.errors.state(),
+        one.latency.state(),
+        before.stable_before,
+        before.stable_step.plus(histogram_of(one.window.stable)),
+        before.canary_step.plus(histogram_of(one.window.canary)),
+    )
     if state.blame is not None or (blame := verdict(state, settings)) is None:
         return state
     return replace(state, blame=blame)
 
 
-def _with_metrics(state: State, errors: MetricState, latency: MetricState) -> State:
-    return State(
-        state.cursor_seconds,
-        state.step,
-        state.blame,
-        state.latency_share,
-        errors,
-        latency,
-        state.stable_before,
-        state.stable_step,
-        state.canary_step,
-    )
-
-
 def stable_known(metric: MetricState) -> tuple[int, int]:
     """Stable's (bad, all) requests that are judged already."""
-    waiting, step = metric.pending, metric.step
-    return metric.past[0] + step.stable_bad - waiting.stable_bad, metric.past[1] + step.stable - waiting.stable
+    return _judged(metric.past, metric.step, metric.pending)
+
+
+def _judged(past: tuple[int, int], step: Counts, waiting: Counts) -> tuple[int, int]:
+    return past[0] + step.stable_bad - waiting.stable_bad, past[1] + step.stable - waiting.stable
 
 
 def _grown_alone(mixture: Mixture, counts: tuple[int, int], limit: float, metric: MetricState) -> Mixture:

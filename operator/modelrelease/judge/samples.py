@@ -18,7 +18,7 @@ class Arm:
         counts one event twice is no longer bound by its false-rollback probability.
     timed: how many requests the buckets were made from, failed ones included. The share of slow requests is taken
         within the histogram and not against ``requests``: a proxy may publish the two at different moments. The
-        default, -1, stands for the larger of ``requests`` and the last of ``at_most``.
+        default, -1, is replaced by the larger of ``requests`` and the last of ``at_most``, or 0 without buckets.
     """
 
     requests: int
@@ -32,23 +32,19 @@ class Arm:
             raise ValueError(f"{len(self.bounds_ms)} bounds but {len(self.at_most)} counts")
         if not 0 <= self.errors <= self.requests:
             raise ValueError(f"{self.errors} errors in {self.requests} requests")
+        if self.timed < 0:
+            timed = max(self.requests, self.at_most[-1]) if self.at_most else 0
+            object.__setattr__(self, "timed", timed)
 
     def slower_than(self, bound_ms: float) -> tuple[int, int] | None:
         """(slow, timed) requests for one bucket bound; None where this arm has requests but no such bound."""
-        if self.timed_requests == 0:
+        timed = self.timed
+        if timed == 0:
             return 0, 0
         if bound_ms not in self.bounds_ms:
             return None
         within = self.at_most[self.bounds_ms.index(bound_ms)]
-        total = max(self.timed_requests, within)
-        return total - within, total
-
-    @property
-    def timed_requests(self) -> int:
-        """Requests that have a latency."""
-        if self.timed >= 0:
-            return self.timed
-        return max(self.requests, self.at_most[-1]) if self.at_most else 0
+        return (timed - within, timed) if within <= timed else (0, within)
 
 
 @dataclass(frozen=True, slots=True)

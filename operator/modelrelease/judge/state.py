@@ -46,23 +46,6 @@ class MetricState:
     bake: Mixture | None = None
     bake_limit: float | None = None
 
-    def counted(self, step: Counts, pending: Counts) -> MetricState:
-        """With other counts. Spelled out, as the next: ``dataclasses.replace`` would take most of a tick's time."""
-        return MetricState(
-            self.dispersion, self.ratio, self.bound_ms, self.past, step, pending, self.concurrent, self.gate,
-            self.ceiling, self.bake, self.bake_limit,
-        )  # fmt: skip
-
-    def judged(self, concurrent: Mixture, gate: tuple[float, ...]) -> MetricState:
-        """With what waited compared."""
-        return MetricState(
-            self.dispersion, self.ratio, self.bound_ms, self.past, self.step, _NOTHING, concurrent, gate,
-            self.ceiling, self.bake, self.bake_limit,
-        )  # fmt: skip
-
-
-_NOTHING = Counts()
-
 
 @dataclass(frozen=True, slots=True)
 class State:

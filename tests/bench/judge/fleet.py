@@ -22,7 +22,7 @@ from modelrelease.judge.evidence import (
 )
 from modelrelease.judge.latency import TARGET_EXCEEDANCE
 from modelrelease.judge.mixture import START_SHARE, log_evidence, restart
-from modelrelease.judge.process import TYPICAL_ERROR_RATE
+from modelrelease.judge.plan import TYPICAL_ERROR_RATE
 from modelrelease.judge.settings import Settings
 
 Floats = NDArray[np.float64]

@@ -115,10 +115,10 @@ def test_one_more_canary_error_never_helps_the_canary(
         state = observe(state, JUDGED, window)
     if canary.errors == canary.requests:
         return
-    worse = replace(canary, errors=canary.errors + 1, timed=canary.timed_requests)
+    worse = replace(canary, errors=canary.errors + 1, timed=canary.timed)
     pair = [
         observe(state, JUDGED, Window(state.cursor_seconds, state.cursor_seconds + 10, stable, x))
-        for x in (replace(canary, timed=canary.timed_requests), worse)
+        for x in (replace(canary, timed=canary.timed), worse)
     ]
     assert pair[0].errors.concurrent.log_evidence <= pair[1].errors.concurrent.log_evidence
     for better_log, worse_log in zip(pair[0].errors.gate, pair[1].errors.gate, strict=True):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from modelrelease.judge import Arm, ErrorTolerance, LatencyTolerance, Settings, Window, begin
+from modelrelease.judge import Arm, ErrorTolerance, LatencyTolerance, Settings, Window, begin, enter_step
 from modelrelease.judge.assessment import shares
 from modelrelease.judge.evidence import EFFECT_WEIGHTS, GATE_WEIGHTS, gate_log_evidence
 from modelrelease.judge.mixture import LOST, Mixture
@@ -56,6 +56,6 @@ def test_the_promise_is_divided_and_not_multiplied(
     slow = 10 if resolvable else 0
     seen = Arm(1000, 0, (50.0, 100.0, math.inf), (900, 1000 - slow, 1000))
     state = begin(settings, at_seconds=10.0, baseline=[Window(0.0, 10.0, seen, Arm(0, 0))])
-    found = shares(state, settings)
+    found = shares(enter_step(state, settings, step=0, at_seconds=10.0), settings)
     assert sum(found.values()) == pytest.approx(1.0)
     assert (found["latency"] > 0.3) is resolvable
