@@ -132,9 +132,11 @@ def seconds_to_gate(state: State, settings: Settings, *, canary_rps: float, stab
         return 0.0
     if canary_rps <= 0 or stable_rps <= 0:
         return None
-    needed = _requests_left(state.errors, settings, plan_of(settings, state.step, "errors"), canary_rps / stable_rps)
+    plan = plan_of(settings, state.step, "errors")
+    needed = _requests_left(state.errors, settings, plan, canary_rps / stable_rps)
     if state.latency.bound_ms is not None:
-        slow = _requests_left(state.latency, settings, plan_of(settings, state.step, "latency"), canary_rps / stable_rps)
+        plan = plan_of(settings, state.step, "latency")
+        slow = _requests_left(state.latency, settings, plan, canary_rps / stable_rps)
         needed = max(needed, slow)
     return needed / canary_rps if math.isfinite(needed) else None
 

@@ -177,8 +177,9 @@ def _compare(due: Sequence[_Metric]) -> None:
         )
         for metric in due
     )
-    table = _array(rows, len(due)).T
-    rollback, gate = compare(Comparisons(*table[:8], smoothed_rate(table[8], table[9], table[10])))
+    *seen, bad, requests, typical = _array(rows, len(due)).T
+    columns: list[Array] = [*seen, smoothed_rate(bad, requests, typical)]
+    rollback, gate = compare(Comparisons(*columns))
     logs, restarts = restart(
         _array((metric.concurrent.logs for metric in due), len(due)),
         _array((metric.concurrent.restarts for metric in due), len(due)).astype(np.int64),
