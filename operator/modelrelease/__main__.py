@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY
 from modelrelease.adapters.announcer import EventAnnouncer
 from modelrelease.adapters.clock import SystemClock
 from modelrelease.adapters.cluster import ApiServer, KubernetesCluster
-from modelrelease.adapters.istio import IstioTraffic
+from modelrelease.adapters.istio import Gateways, IstioTraffic
 from modelrelease.adapters.kopf_source import KopfSource, SourceSettings
 from modelrelease.adapters.lease import ClusterLease, LeaseIdentity, LeaseTiming
 from modelrelease.adapters.prometheus import (
@@ -42,7 +42,7 @@ from modelrelease.controller.supervisor import Parts, Supervisor
 from modelrelease.controller.work import Workers
 from modelrelease.errors import InvalidResource, ReleaseError
 from modelrelease.health import Listen, serving
-from modelrelease.ports import Lease
+from modelrelease.ports import Lease, Workload
 from modelrelease.settings import Provider as ProviderSettings
 from modelrelease.settings import Settings, load_settings
 from modelrelease.telemetry import configure_logging, show_queue
@@ -98,6 +98,13 @@ def _providers(settings: Settings, sources: dict[str, SourceDefinition]) -> dict
     }
 
 
+def _gateways(settings: Settings) -> dict[str, list[Workload]]:
+    return {
+        gateway: [Workload(*name.split("/", 1)) for name in workloads]
+        for gateway, workloads in settings.gateways.items()
+    }
+
+
 async def operate(settings: Settings, kubeconfig: Path | None, listen: Listen) -> None:
     """Run the operator until it is told to stop or a part of it ends."""
     clock = SystemClock()
@@ -108,7 +115,7 @@ async def operate(settings: Settings, kubeconfig: Path | None, listen: Listen) -
     providers = _providers(settings, sources)
     queue = Queue(clock.monotonic)
     census = Census(clock.now, is_leading=lease.is_held, most_releases=settings.metrics.most_releases)
-    traffic = IstioTraffic(cluster)
+    traffic = IstioTraffic(cluster, Gateways(cluster, _gateways(settings)))
     analyst = Analyst(providers, frozenset(sources), clock, queue.add)
     contention = Contention(cluster)
     reconciler = Reconciler(

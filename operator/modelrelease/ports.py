@@ -52,6 +52,7 @@ class Kind(Enum):
     EVENT = Resource("", "v1", "events", "Event")
     AUTOSCALER = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
     VIRTUAL_SERVICE = Resource("networking.istio.io", "v1", "virtualservices", "VirtualService")
+    GATEWAY = Resource("networking.istio.io", "v1", "gateways", "Gateway")
     DESTINATION_RULE = Resource("networking.istio.io", "v1", "destinationrules", "DestinationRule")
     NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
     AUTHORIZATION_POLICY = Resource("security.istio.io", "v1", "authorizationpolicies", "AuthorizationPolicy")
@@ -86,6 +87,24 @@ class Cluster(Protocol):
         """Delete (background propagation), guarded by `uid`; an object that is gone is no error."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Workload:
+    """A sender of requests, as metrics name it."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """Whose requests a route splits; requests of others go to stable, whatever the weight is."""
+
+    workloads: tuple[Workload, ...] | None = None
+    """None: everybody's are counted."""
+    problem: str = ""
+    """A sentence where everybody's are counted although the route splits only some."""
+
+
 class Traffic(Protocol):
     """The split of one route between stable and canary."""
 
@@ -102,6 +121,9 @@ class Traffic(Protocol):
     async def restore(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> RouteSeen:
         """Give the route its original shape back: all traffic to stable, no canary destination."""
 
+    async def senders(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> Senders:
+        """Whose requests the route splits. May be some seconds old; raises Retryable."""
+
     async def policy_missing(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> bool:
         """Whether stable's host has a traffic policy (a DestinationRule) that the canary's host lacks."""
 
@@ -113,13 +135,18 @@ class Traffic(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What to ask Prometheus about one release."""
+    """What to ask Prometheus about one release.
+
+    source: which metrics; as `analysis.source` names them.
+    senders: whose requests count, where the source's metrics tell.
+    """
 
     namespace: str
     stable_service: str
     canary_service: str
     source: str
     error_codes: tuple[str, ...]
+    senders: Senders = Senders()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +167,12 @@ class Metrics(Protocol):
     ) -> Mapping[Key, Samples]:
         """Raw counter samples in (start, end] of all releases by one query (per 100 or so of them).
         Raises MetricsUnavailable; partial answers (warnings) are refused, too."""
+
+    async def query_pods(
+        self, watched: Watched, *, start_seconds: float, end_seconds: float
+    ) -> Mapping[str, tuple[Series, ...]]:
+        """The same of stable's pods, each as it counted by itself; empty where pods do not report. By one query.
+        Raises MetricsUnavailable."""
 
 
 class Clock(Protocol):
@@ -197,7 +230,9 @@ __all__: Sequence[str] = [
     "Metrics",
     "Resource",
     "Samples",
+    "Senders",
     "Source",
     "Traffic",
     "Watched",
+    "Workload",
 ]

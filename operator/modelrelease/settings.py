@@ -26,6 +26,7 @@ OWN_NAMESPACE = "$(POD_NAMESPACE)"
 """Written in the file for the namespace that the operator runs in."""
 
 Namespace = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+GatewayName = Annotated[str, Field(max_length=317, pattern=r"^[a-z0-9][-a-z0-9]*/[a-z0-9][-.a-z0-9]*$")]
 EntryName = Annotated[str, Field(min_length=1, max_length=63)]
 MetricName = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
@@ -125,6 +126,19 @@ class Source(_Section):
     fixed_labels: dict[LabelName, str] = Field(
         default_factory=dict, description="Labels that all series must have, such as reporter: source."
     )
+    sender_label: OptionalLabelName = Field(
+        default="",
+        description="Label with the workload that sent the requests: only those that the route splits are counted. "
+        "Series that lack it count always. Default: all requests count.",
+    )
+    sender_namespace_label: OptionalLabelName = Field(
+        default="", description="Label with the namespace of that workload. Default: workloads are told by name only."
+    )
+    pod_labels: dict[LabelName, str] | None = Field(
+        default=None,
+        description="Labels, in place of fixedLabels, of the series that the answering pods report themselves, such as "
+        "reporter: destination. Stable's pods are compared with each other by them. Default: there are none.",
+    )
     target_labels: list[LabelName] = Field(
         default=["job", "instance", "pod"],
         min_length=1,
@@ -198,6 +212,11 @@ class Settings(_Section):
         default_factory=dict,
         description="Metric sources by the name that analysis.source of a release gives, beside Istio and Inference; "
         "one of these names replaces what is built in.",
+    )
+    gateways: dict[GatewayName, list[GatewayName]] = Field(
+        default_factory=dict,
+        description="Workloads, as namespace/name, that serve a Gateway, by its namespace/name. Needed where the "
+        "operator cannot read the Gateway or see its pods, as when it is installed for one namespace.",
     )
     lease: LeaseSettings = Field(default_factory=LeaseSettings, description="Leadership among replicas.")
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="The operator's own metrics.")

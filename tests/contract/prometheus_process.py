@@ -1,4 +1,4 @@
-"""A real Prometheus with one target: an exporter that says what a test counts, in Istio's words."""
+"""A real Prometheus and its targets: exporters that say what a test counts, in Istio's words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,20 +21,22 @@ from fakes.metrics import BOUNDS_MS
 _CONFIG = """
 global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
 scrape_configs:
-- job_name: gateway
-  static_configs: [{{targets: ["127.0.0.1:{port}"], labels: {{pod: gateway-0}}}}]
+- job_name: proxies
+  static_configs:
 """
+_TARGET = '  - {{targets: ["127.0.0.1:{port}"], labels: {{pod: {pod}}}}}\n'
 _START_SECONDS = 30.0
 
 Name = Literal["istio_requests_total", "istio_request_duration_milliseconds_bucket"]
 
 
 class Exporter:
-    """Counters of a gateway; thread-safe, since Prometheus asks whenever it likes."""
+    """Counters of one proxy; thread-safe, since Prometheus asks whenever it likes."""
 
-    def __init__(self) -> None:
+    def __init__(self, pod: str) -> None:
+        self.pod = pod
         self._lock = threading.Lock()
-        self._counters: dict[tuple[Name, str, str, str], float] = {}
+        self._counters: dict[tuple[Name, str, str], float] = {}
         self._served = 0
         exporter = self
 
@@ -60,13 +62,15 @@ class Exporter:
         self.server.server_close()
         self._thread.join()
 
-    def count(self, host: str, requests: int, *, code: str, latency_ms: float) -> None:
+    def count(self, requests: int, latency_ms: float, **labels: str) -> None:
+        """Add requests; `labels` are those of Istio's metrics."""
+        text = ",".join(f'{name}="{value}"' for name, value in {"response_flags": "-", **labels}.items())
         with self._lock:
-            self._add(("istio_requests_total", host, code, ""), requests)
+            self._add(("istio_requests_total", text, ""), requests)
             for bound in BOUNDS_MS:
                 le = "+Inf" if bound == float("inf") else f"{bound:g}"
                 within = requests if latency_ms <= bound else 0
-                self._add(("istio_request_duration_milliseconds_bucket", host, code, le), within)
+                self._add(("istio_request_duration_milliseconds_bucket", text, le), within)
 
     def restart(self) -> None:
         with self._lock:
@@ -76,10 +80,8 @@ class Exporter:
         with self._lock:
             self._served += 1
             return "".join(
-                f'{name}{{reporter="source",destination_service="{host}",response_code="{code}",response_flags="-"'
-                + (f',le="{le}"' if le else "")
-                + f"}} {value}\n"
-                for (name, host, code, le), value in self._counters.items()
+                f"{name}{{{labels}" + (f',le="{le}"' if le else "") + f"}} {value}\n"
+                for (name, labels, le), value in self._counters.items()
             )
 
     async def scraped(self) -> None:
@@ -89,17 +91,18 @@ class Exporter:
             while self._served < wanted:  # noqa: ASYNC110 - the counter moves in another thread
                 await asyncio.sleep(0.02)
 
-    def _add(self, counter: tuple[Name, str, str, str], amount: float) -> None:
+    def _add(self, counter: tuple[Name, str, str], amount: float) -> None:
         self._counters[counter] = self._counters.get(counter, 0.0) + amount
 
 
 @contextmanager
-def prometheus(folder: Path, exporter: Exporter) -> Iterator[str]:
-    """The address of a Prometheus that scrapes `exporter` five times a second."""
+def prometheus(folder: Path, exporters: Sequence[Exporter]) -> Iterator[str]:
+    """The address of a Prometheus that scrapes `exporters` five times a second."""
     program = shutil.which("prometheus")
     if program is None:
         pytest.fail("there is no prometheus on this machine; `apt-get install prometheus`")
-    (folder / "prometheus.yml").write_text(_CONFIG.format(port=exporter.port), encoding="utf-8")
+    targets = [_TARGET.format(port=exporter.port, pod=exporter.pod) for exporter in exporters]
+    (folder / "prometheus.yml").write_text(_CONFIG.format() + "".join(targets), encoding="utf-8")
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as placeholder:
         port = placeholder.server_address[1]
     process = subprocess.Popen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -16,9 +16,12 @@ from contract.prometheus_process import Exporter, prometheus
 from fakes import FakeMetrics
 from modelrelease.adapters.prometheus import PrometheusMetrics, Provider
 from modelrelease.judge import Series, windows
-from modelrelease.ports import Key, Metrics, Samples, Watched
+from modelrelease.ports import Key, Metrics, Samples, Senders, Watched, Workload
 
 Arm = Literal["stable", "canary"]
+EVERYBODY = Senders()
+PODS = ("detector-1", "detector-2")
+INGRESS, CAMERA = Workload("istio-system", "istio-ingressgateway"), Workload("vision", "camera")
 
 
 class Gateway(Protocol):
@@ -29,7 +32,12 @@ class Gateway(Protocol):
     @property
     def metrics(self) -> Metrics: ...
 
-    def count(self, arm: Arm, requests: int, *, code: str = "200", latency_ms: float = 20.0) -> None: ...
+    def count(
+        self, arm: Arm, requests: int, *, code: str = "200", latency_ms: float = 20.0, sender: Workload | None = None
+    ) -> None: ...
+    def count_pod(self, pod: str, requests: int, *, code: str = "200") -> None:
+        """Requests that one of stable's pods counts itself."""
+
     def restart(self) -> None: ...
     async def scraped(self) -> float:
         """Return, once what was counted is sampled, the time."""
@@ -41,9 +49,14 @@ class FakeGateway:
         self.metrics: FakeMetrics = FakeMetrics()
         self._now = 1_800_000_000.0
 
-    def count(self, arm: Arm, requests: int, *, code: str = "200", latency_ms: float = 20.0) -> None:
+    def count(
+        self, arm: Arm, requests: int, *, code: str = "200", latency_ms: float = 20.0, sender: Workload | None = None
+    ) -> None:
         service = "detector" if arm == "stable" else "detector-canary"
-        self.metrics.count(service, arm, requests, code=code, latency_ms=latency_ms)
+        self.metrics.count(service, arm, requests, code=code, latency_ms=latency_ms, sender=sender)
+
+    def count_pod(self, pod: str, requests: int, *, code: str = "200") -> None:
+        self.metrics.count_pod("detector", pod, requests, code=code)
 
     def restart(self) -> None:
         self.metrics.restart("gateway-0")
@@ -56,35 +69,48 @@ class FakeGateway:
 
 
 class RealGateway:
-    def __init__(self, exporter: Exporter, url: str) -> None:
+    def __init__(self, exporters: Mapping[str, Exporter], url: str) -> None:
         self.namespace = f"vision-{uuid.uuid4().hex[:8]}"
         self.metrics: PrometheusMetrics = PrometheusMetrics(Provider("default", url, scrape_interval_seconds=0.2))
-        self._exporter = exporter
+        self._exporters = exporters
 
-    def count(self, arm: Arm, requests: int, *, code: str = "200", latency_ms: float = 20.0) -> None:
+    def count(
+        self, arm: Arm, requests: int, *, code: str = "200", latency_ms: float = 20.0, sender: Workload | None = None
+    ) -> None:
         service = "detector" if arm == "stable" else "detector-canary"
-        host = f"{service}.{self.namespace}.svc.cluster.local"
-        self._exporter.count(host, requests, code=code, latency_ms=latency_ms)
+        labels = {"reporter": "source", "destination_service": self._host(service), "response_code": code}
+        if sender is not None:
+            labels |= {"source_workload": sender.name, "source_workload_namespace": sender.namespace}
+        self._exporters["gateway-0"].count(requests, latency_ms, **labels)
+
+    def count_pod(self, pod: str, requests: int, *, code: str = "200") -> None:
+        labels = {"reporter": "destination", "destination_service": self._host("detector"), "response_code": code}
+        self._exporters[pod].count(requests, 20.0, **labels)
+
+    def _host(self, service: str) -> str:
+        return f"{service}.{self.namespace}.svc.cluster.local"
 
     def restart(self) -> None:
-        self._exporter.restart()
+        self._exporters["gateway-0"].restart()
 
     async def scraped(self) -> float:
-        await self._exporter.scraped()
+        for exporter in self._exporters.values():
+            await exporter.scraped()
         return time.time()
 
 
 @pytest.fixture(scope="module")
-def exporter() -> Iterator[Exporter]:
-    made = Exporter()
+def exporters() -> Iterator[dict[str, Exporter]]:
+    made = {pod: Exporter(pod) for pod in ("gateway-0", *PODS)}
     yield made
-    made.close()
+    for exporter in made.values():
+        exporter.close()
 
 
 @pytest.fixture(scope="module")
-def prometheus_url(exporter: Exporter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prometheus_url(exporters: dict[str, Exporter], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp("prometheus")
-    with prometheus(folder, exporter) as url:
+    with prometheus(folder, list(exporters.values())) as url:
         yield url
 
 
@@ -93,15 +119,18 @@ async def gateway(request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
     if request.param == "fake":
         yield FakeGateway()
         return
-    real = RealGateway(request.getfixturevalue("exporter"), request.getfixturevalue("prometheus_url"))
+    real = RealGateway(request.getfixturevalue("exporters"), request.getfixturevalue("prometheus_url"))
     yield real
     real.metrics.close()
 
 
-async def asked(gateway: Gateway, *, start: float, end: float) -> Samples:
+def watched(gateway: Gateway, senders: Senders = EVERYBODY) -> Watched:
+    return Watched(gateway.namespace, "detector", "detector-canary", "Istio", ("5xx", "0"), senders)
+
+
+async def asked(gateway: Gateway, *, start: float, end: float, senders: Senders = EVERYBODY) -> Samples:
     key = Key(gateway.namespace, "detector")
-    watched = Watched(gateway.namespace, "detector", "detector-canary", "Istio", ("5xx", "0"))
-    return (await gateway.metrics.query({key: watched}, start_seconds=start, end_seconds=end))[key]
+    return (await gateway.metrics.query({key: watched(gateway, senders)}, start_seconds=start, end_seconds=end))[key]
 
 
 def counters(samples: Samples, arm: Arm) -> list[Series]:
@@ -190,13 +219,47 @@ async def test_each_release_has_its_own(gateway: Gateway) -> None:
     gateway.count("stable", 8)
     end = await gateway.scraped()
     ours, others = Key(gateway.namespace, "detector"), Key(gateway.namespace, "other")
-    watched = {
-        ours: Watched(gateway.namespace, "detector", "detector-canary", "Istio", ()),
-        others: Watched(gateway.namespace, "xdetector", ".*", "Istio", ()),
-    }
-    found = await gateway.metrics.query(watched, start_seconds=end - 30, end_seconds=end)
+    both = {ours: watched(gateway), others: Watched(gateway.namespace, "xdetector", ".*", "Istio", ())}
+    found = await gateway.metrics.query(both, start_seconds=end - 30, end_seconds=end)
     assert [8.0] == [series.samples[-1][1] for series in counters(found[ours], "stable")]
     assert Samples((), None) == found[others], "names are no patterns"
+
+
+async def test_only_requests_that_the_route_splits_are_counted(gateway: Gateway) -> None:
+    """The camera asks stable's Service past the gateway: its requests would make stable look calmer than it is."""
+    gateway.count("stable", 8, sender=INGRESS)
+    gateway.count("canary", 2, sender=INGRESS)
+    gateway.count("stable", 1000, sender=CAMERA)
+    gateway.count("stable", 1, sender=Workload("elsewhere", INGRESS.name))
+    end = await gateway.scraped()
+    samples = await asked(gateway, start=end - 30, end=end, senders=Senders((INGRESS,)))
+    found = [(arm, one.samples[-1][1]) for arm in ("stable", "canary") for one in counters(samples, arm)]
+    assert [("stable", 8.0), ("canary", 2.0)] == found
+    everybodys = counters(await asked(gateway, start=end - 30, end=end), "stable")
+    assert [1.0, 8.0, 1000.0] == sorted(one.samples[-1][1] for one in everybodys)
+
+
+async def test_stables_pods_are_told_apart_by_what_they_count_themselves(gateway: Gateway) -> None:
+    gateway.count("stable", 12, sender=INGRESS)
+    gateway.count_pod(PODS[0], 5)
+    gateway.count_pod(PODS[1], 6)
+    gateway.count_pod(PODS[1], 1, code="503")
+    end = await gateway.scraped()
+    start, question = end - 30, watched(gateway, Senders((INGRESS,)))
+    found = await gateway.metrics.query_pods(question, start_seconds=start, end_seconds=end)
+    counted = [
+        sorted((one.is_error, one.samples[-1][1]) for one in pod if one.kind == "requests") for pod in found.values()
+    ]
+    assert [[(False, 5.0)], [(False, 6.0), (True, 1.0)]] == sorted(counted)
+    assert {"stable"} == {one.arm for pod in found.values() for one in pod}
+    (at_the_gateway,) = counters(await asked(gateway, start=start, end=end), "stable")
+    assert 12.0 == at_the_gateway.samples[-1][1], "nothing twice"
+
+
+async def test_without_reports_of_pods_there_are_none(gateway: Gateway) -> None:
+    gateway.count("stable", 12)
+    end = await gateway.scraped()
+    assert {} == await gateway.metrics.query_pods(watched(gateway), start_seconds=end - 30, end_seconds=end)
 
 
 async def test_the_judge_counts_what_happened(gateway: Gateway) -> None:

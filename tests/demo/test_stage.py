@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +14,8 @@ from demo.manifests import Model, canary_weight, outside_the_split, served_model
 from demo.play import only
 from demo.scenes import SCENES, VERSIONS
 from demo.stage import OPERATOR, write_overlay
+from localcluster.mesh import prometheus_settings
+from modelrelease.settings import read_settings
 
 MODEL = Model("vision", "vision.test")
 
@@ -30,6 +33,17 @@ def test_overlay_pins_the_image_and_restarts_the_operator_when_its_configuration
     assert stamp("http://a:9090") == stamp("http://a:9090") != stamp("http://b:9090")
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert config["providers"]["default"]["url"] == "http://b:9090"
+    assert read_settings((tmp_path / "config.yaml").read_text(), {"POD_NAMESPACE": "a"}).gateways == {
+        "istio-system/ingressgateway": [sender_in_prometheus()]
+    }
+
+
+def sender_in_prometheus() -> str:
+    """namespace/name of the workload that the local Prometheus gives the gateway's requests."""
+    jobs: Any = prometheus_settings(Path("targets"), Path("rules"))["scrape_configs"]
+    (job,) = (job for job in jobs if job["job_name"] == "istio-gateway")
+    said = {one["target_label"]: one["replacement"] for one in job["metric_relabel_configs"] if "replacement" in one}
+    return f"{said['source_workload_namespace']}/{said['source_workload']}"
 
 
 def test_serving_pods_satisfy_pod_security_restricted() -> None:

@@ -9,6 +9,8 @@ from typing import Any, Final
 Manifest = dict[str, Any]
 
 GATEWAY: Final = "istio-system/ingressgateway"
+GATEWAY_WORKLOAD: Final = "istio-system/istio-ingressgateway"
+"""As the local Prometheus names the sender of the gateway's requests."""
 MODEL_RELEASE: Final = "modelreleases.modelrelease.dev"
 VIRTUAL_SERVICE: Final = "virtualservices.networking.istio.io"
 ROUTE: Final = "detect"

@@ -13,6 +13,7 @@ import yaml
 
 from demo.images import REPOSITORY, InBackground, build_inference, build_operator, write_pictures
 from demo.kube import Kube
+from demo.manifests import GATEWAY, GATEWAY_WORKLOAD
 from demo.traffic import Target
 from demo.waiting import wait_for
 from localcluster.cluster import Cluster
@@ -112,6 +113,8 @@ def write_overlay(folder: Path, digest: str, prometheus: str) -> Path:
         {
             "providers": {"default": {"url": prometheus, "scrapeInterval": "1s"}},
             "lease": {"duration": "6s"},
+            # The gateway runs outside of the cluster: no pods of it are to be seen.
+            "gateways": {GATEWAY: [GATEWAY_WORKLOAD]},
             "logLevel": "info",
         }
     )

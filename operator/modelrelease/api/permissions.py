@@ -68,7 +68,11 @@ WORKING: tuple[Permission, ...] = (
             Use(("create",), "the canary's Service; stable's where workload.template is given"),
         ),
     ),
-    Permission("", "pods", (Use(("list",), "digests that run, crash loops, and why pods do not get ready"),)),
+    Permission(
+        "",
+        "pods",
+        (Use(("list",), "digests that run, crash loops, why pods do not get ready, and who serves a Gateway"),),
+    ),
     Permission("", "events", (Use(("create", "patch"), "tell the story of a release to people"),)),
     Permission(
         "autoscaling",
@@ -86,6 +90,9 @@ WORKING: tuple[Permission, ...] = (
             Use(("update",), "move the traffic"),
             Use(("create",), "where traffic.hosts is given and none is there"),
         ),
+    ),
+    Permission(
+        "networking.istio.io", "gateways", (Use(("get",), "whose requests the route splits, so that only they count"),)
     ),
     Permission(
         "networking.istio.io",

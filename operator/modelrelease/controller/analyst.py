@@ -13,9 +13,9 @@ import structlog
 
 from modelrelease.api.status import ReleaseStatus, Snapshot
 from modelrelease.controller.case import Answer, Case
-from modelrelease.controller.intake import Intake, Pods
+from modelrelease.controller.intake import History, Intake, Pods
 from modelrelease.errors import MetricsUnavailable
-from modelrelease.judge import Assessment, State, assess, seconds_to_gate, skip_to
+from modelrelease.judge import Assessment, Series, State, assess, seconds_to_gate, skip_to
 from modelrelease.ports import Clock, Key, Metrics, Samples, Watched
 from modelrelease.rollout.analysis import grid_before, judge_settings
 from modelrelease.rollout.seen import AnalysisSeen, MetricsHealth
@@ -71,9 +71,15 @@ class Analyst:
         self._consume(case, snapshot, status.step, pods)
         return self._seen(case, status, snapshot, now)
 
+    def blind(self, key: Key, status: ReleaseStatus, why: str) -> AnalysisSeen:
+        """What the judge knew before, at a moment at which nobody can tell what to ask."""
+        case = self._cases.get(key)
+        state = case.state if case is not None and case.identity == _identity(status) else _restored(status)
+        return AnalysisSeen(MetricsHealth.UNAVAILABLE, f"{why} This is no evidence; the release holds.", None, state)
+
     def _case(self, key: Key, watched: Watched, status: ReleaseStatus, snapshot: Snapshot) -> Case:
         case = self._cases.get(key)
-        identity = (status.revision, status.step_started_at)
+        identity = _identity(status)
         if case is not None and case.identity == identity and case.watched == watched:
             return case
         scrape = self._providers[snapshot.analysis.provider].scrape_interval_seconds
@@ -89,7 +95,8 @@ class Analyst:
         intake = Intake.of(snapshot, case.scrape_seconds)
         until = grid_before(answer.end_seconds - case.lag_seconds, snapshot.analysis.interval)
         if case.state is None:
-            case.state = intake.begun(answer.samples, pods, end_seconds=answer.end_seconds, until=until, step=step)
+            history = History(answer.samples, answer.pods, answer.end_seconds, until)
+            case.state = intake.begun(history, pods, step=step)
             return
         before = case.state.cursor_seconds
         case.state = intake.advanced(case.state, answer.samples, pods, until=until)
@@ -168,6 +175,9 @@ class Analyst:
         watched = {key: case.watched for key, case in cases.items()}
         try:
             answers = await metrics.query(watched, start_seconds=start, end_seconds=end)
+            for case in cases.values():
+                if case.state is None:
+                    case.answer.pods = await _ask_pods(metrics, case.watched, start, end)
         except MetricsUnavailable as failure:
             for key, case in cases.items():
                 case.answer.failure = str(failure)
@@ -181,6 +191,10 @@ class Analyst:
             self._wake(key)
 
 
+def _identity(status: ReleaseStatus) -> tuple[str, float | None]:
+    return status.revision, status.step_started_at
+
+
 def _restored(status: ReleaseStatus) -> State | None:
     """The judge's state from its checkpoint; None where there is none, or one that this version cannot read: then it
     begins anew from stable's history, and the step's evidence is collected again."""
@@ -191,3 +205,12 @@ def _restored(status: ReleaseStatus) -> State | None:
     except ValueError as problem:
         _log.warning("checkpoint of the judge cannot be read", revision=status.revision, error=str(problem))
         return None
+
+
+async def _ask_pods(metrics: Metrics, watched: Watched, start: float, end: float) -> Mapping[str, tuple[Series, ...]]:
+    """Stable's pods by themselves; none where that cannot be answered: a refinement must not hold a release up."""
+    try:
+        return await metrics.query_pods(watched, start_seconds=start, end_seconds=end)
+    except MetricsUnavailable as failure:
+        _log.warning("stable's pods are not compared", service=watched.stable_service, error=str(failure))
+        return {}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modelrelease.api.spec import Analysis
 from modelrelease.controller.intake import BASELINE_SECONDS
-from modelrelease.judge import LOOKBACK_SCRAPES, State
+from modelrelease.judge import LOOKBACK_SCRAPES, Series, State
 from modelrelease.ports import Samples, Watched
 from modelrelease.rollout.analysis import grid_before
 from modelrelease.rollout.seen import MetricsHealth
@@ -24,6 +25,8 @@ class Answer:
     is_piece: bool = False
     """It ends before now: more is to come."""
     failure: str = ""
+    pods: Mapping[str, tuple[Series, ...]] = field(default_factory=dict)
+    """Stable's pods by themselves, in the answer that a release begins with."""
 
 
 @dataclass(slots=True)
@@ -92,4 +95,4 @@ class Case:
             )
         if self.state is not None and now - self.state.cursor_seconds > allowed + self.lag_seconds:
             return MetricsHealth.WAITING, "Waiting for samples of both arms to be complete."
-        return MetricsHealth.FRESH, "Metrics are fresh."
+        return MetricsHealth.FRESH, " ".join(filter(None, ("Metrics are fresh.", self.watched.senders.problem)))

@@ -16,11 +16,18 @@ from modelrelease.controller.contention import Contention
 from modelrelease.controller.intake import Pods
 from modelrelease.controller.policies import POLICY_KINDS, uncovered
 from modelrelease.controller.workload import deployment_seen, field_owner
-from modelrelease.errors import Terminal
+from modelrelease.errors import Retryable, Terminal
 from modelrelease.ports import Cluster, Key, Kind, Manifest, Traffic, Watched
 from modelrelease.rollout.canary import route_reference, stamped_reference
 from modelrelease.rollout.labels import FINALIZER, RELEASE, canary_name
-from modelrelease.rollout.seen import AnalysisSeen, AutoscalerSeen, DeploymentSeen, RouteReference, RouteSeen, Seen
+from modelrelease.rollout.seen import (
+    AnalysisSeen,
+    AutoscalerSeen,
+    DeploymentSeen,
+    RouteReference,
+    RouteSeen,
+    Seen,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,16 @@ class Look:
     release: Manifest
     seen: Seen
     reference: RouteReference
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """What the analysis must know of the cluster: both Deployments, and the route or why it cannot be read."""
+
+    stable: DeploymentSeen | None
+    canary: DeploymentSeen | None
+    reference: RouteReference
+    route: RouteSeen | tuple[str, str]
 
 
 class Gatherer:
@@ -82,7 +99,7 @@ class Gatherer:
             route=route if isinstance(route, RouteSeen) else None,
             route_problem=None if isinstance(route, RouteSeen) else route,
             autoscaler=await self._autoscaler(key.namespace, spec, status),
-            analysis=self._analysis(key, spec, status, (stable, canary), now),
+            analysis=await self._analysis(key, spec, status, Arms(stable, canary, reference, route), now),
             conflict=await self._contention.rival(key, spec, status.phase),
             uncovered_policies=await self._uncovered(key.namespace, stable, canary) if preparing else (),
             metrics_problem=self._analyst.problem(spec.analysis.provider, spec.analysis.source),
@@ -150,28 +167,29 @@ class Gatherer:
         found = [(kind, policy) for kind, policies in zip(POLICY_KINDS, lists, strict=True) for policy in policies]
         return uncovered(found, _pod_labels(stable), _pod_labels(canary))
 
-    def _analysis(
-        self,
-        key: Key,
-        spec: ModelReleaseSpec,
-        status: ReleaseStatus,
-        arms: tuple[DeploymentSeen | None, DeploymentSeen | None],
-        now: float,
+    async def _analysis(
+        self, key: Key, spec: ModelReleaseSpec, status: ReleaseStatus, arms: Arms, now: float
     ) -> AnalysisSeen | None:
-        stable, canary = arms
         if status.phase.is_at_rest or status.snapshot is None:
             self._analyst.forget(key)
             return None
+        if not isinstance(arms.route, RouteSeen):
+            return self._analyst.blind(key, status, "The route cannot be read.")
+        try:
+            senders = await self._traffic.senders(key.namespace, arms.reference, arms.route)
+        except Retryable as failure:
+            return self._analyst.blind(key, status, str(failure))
         watched = Watched(
             namespace=key.namespace,
             stable_service=spec.service_name,
             canary_service=canary_name(spec.service_name),
             source=status.snapshot.analysis.source,
             error_codes=tuple(status.snapshot.analysis.error_rate.codes),
+            senders=senders,
         )
         pods = Pods(
-            stable_since_seconds=stable.serving_since_seconds if stable is not None else None,
-            canary_changed_seconds=canary.pods_changed_at_seconds if canary is not None else None,
+            stable_since_seconds=arms.stable.serving_since_seconds if arms.stable is not None else None,
+            canary_changed_seconds=arms.canary.pods_changed_at_seconds if arms.canary is not None else None,
         )
         return self._analyst.look(key, watched, status, pods, now)
 

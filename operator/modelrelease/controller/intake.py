@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modelrelease.api.spec import Analysis
 from modelrelease.api.status import Snapshot
-from modelrelease.judge import Settings, State, Window, begin, enter_step, observe, skip_to, windows
+from modelrelease.judge import Series, Settings, State, Window, begin, enter_step, observe, skip_to, windows
 from modelrelease.ports import Samples
 from modelrelease.rollout.analysis import grid_after, grid_before, judge_settings
 
@@ -28,6 +29,21 @@ class Pods:
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """What a release begins with.
+
+    pods: stable's pods by themselves; empty where they do not report.
+    end_seconds: where the samples end.
+    until_seconds: the last grid point whose samples are all in.
+    """
+
+    samples: Samples
+    pods: Mapping[str, tuple[Series, ...]]
+    end_seconds: float
+    until_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Intake:
     """The rules by which one release's samples count, frozen with its snapshot."""
 
@@ -39,18 +55,32 @@ class Intake:
     def of(snapshot: Snapshot, scrape_seconds: float) -> Intake:
         return Intake(judge_settings(snapshot.strategy, snapshot.analysis), snapshot.analysis, scrape_seconds)
 
-    def begun(self, samples: Samples, pods: Pods, *, end_seconds: float, until: float, step: int) -> State:
+    def begun(self, history: History, pods: Pods, *, step: int) -> State:
         """The state before any traffic moves, or in `step` (counted from 1): the checkpoint is lost then, or there was
-        none when a person waived the comparison.
-
-        Args:
-            end_seconds: where the samples end.
-            until: the last grid point whose samples are all in.
-        """
-        oldest = max(end_seconds - BASELINE_SECONDS, (pods.stable_since_seconds or 0) + self.analysis.warm_up)
-        history = self._windows(samples, grid_after(oldest, self.analysis.interval), until)
-        state = begin(self.settings, at_seconds=until, baseline=history)
+        none when a person waived the comparison."""
+        until = history.until_seconds
+        oldest = max(history.end_seconds - BASELINE_SECONDS, (pods.stable_since_seconds or 0) + self.analysis.warm_up)
+        state = begin(
+            self.settings,
+            at_seconds=until,
+            baseline=self._windows(history.samples.series, grid_after(oldest, self.analysis.interval), until),
+            baseline_by_pod=self._by_pod(history, oldest),
+        )
         return enter_step(state, self.settings, step=step - 1, at_seconds=until) if step > 0 else state
+
+    def _by_pod(self, history: History, oldest: float) -> Mapping[str, list[Window]] | None:
+        """The history of each of stable's pods; None where there are not two to compare.
+
+        Pods are scraped at different moments, so their windows are so long that each holds a scrape of every pod:
+        else those of one would seldom end where those of another do.
+        """
+        if len(history.pods) < 2:
+            return None
+        interval = self.analysis.interval * math.ceil(2 * self.scrape_seconds / self.analysis.interval)
+        after = grid_after(oldest, interval)
+        return {
+            pod: self._windows(series, after, history.until_seconds, interval) for pod, series in history.pods.items()
+        }
 
     def advanced(self, state: State, samples: Samples, pods: Pods, *, until: float) -> State:
         """The state after all windows up to `until` that are complete; the canary's warm-up is left out."""
@@ -61,16 +91,18 @@ class Intake:
                 state = skip_to(state, at_seconds=excluded[1])
             if state.cursor_seconds >= stop:
                 continue
-            for window in self._windows(samples, state.cursor_seconds, stop):
+            for window in self._windows(samples.series, state.cursor_seconds, stop):
                 state = observe(state, self.settings, window)
         return state
 
-    def _windows(self, samples: Samples, after: float, until: float) -> list[Window]:
+    def _windows(
+        self, series: Sequence[Series], after: float, until: float, interval_seconds: float | None = None
+    ) -> list[Window]:
         return windows(
-            samples.series,
+            series,
             after=after,
             until=until,
-            interval_seconds=self.analysis.interval,
+            interval_seconds=interval_seconds or self.analysis.interval,
             scrape_interval_seconds=self.scrape_seconds,
         )
 

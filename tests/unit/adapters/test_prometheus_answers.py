@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,10 +14,10 @@ from hypothesis import strategies as st
 
 from modelrelease.adapters.prometheus import INFERENCE, ISTIO, SourceDefinition
 from modelrelease.adapters.prometheus.answers import is_error, read_answer
-from modelrelease.adapters.prometheus.selectors import Question, questions
+from modelrelease.adapters.prometheus.selectors import Question, pods_question, questions
 from modelrelease.errors import MetricsUnavailable
 from modelrelease.judge import Series
-from modelrelease.ports import Key, Samples, Watched
+from modelrelease.ports import Key, Samples, Senders, Watched, Workload
 
 DETECTOR = Key("vision", "detector")
 WATCHED = Watched("vision", "detector", "detector-canary", "Istio", ("5xx", "0"))
@@ -199,6 +200,54 @@ def test_equal_series_of_different_clients_stay_apart() -> None:
         requests(STABLE_HOST, (1, 1), source_workload="a"), requests(STABLE_HOST, (1, 9), source_workload="b")
     )
     assert [((1.0, 1.0),), ((1.0, 9.0),)] == [series.samples for series in samples.series]
+
+
+INGRESS, EGRESS = Workload("istio-system", "ingress"), Workload("edge", "e-gress.v2")
+
+
+def sent_by(workload: Workload) -> dict[str, str]:
+    return {"source_workload": workload.name, "source_workload_namespace": workload.namespace}
+
+
+def of(*workloads: Workload) -> Watched:
+    return replace(WATCHED, senders=Senders(workloads))
+
+
+def test_only_senders_whose_requests_the_route_splits_are_asked_for_and_counted() -> None:
+    asked = question(a=of(INGRESS), b=replace(of(EGRESS), stable_service="other"))
+    assert 'source_workload=~"|e\\\\-gress\\\\.v2|ingress"' in asked.selector
+    samples = read(
+        requests(STABLE_HOST, (1, 1), **sent_by(INGRESS)),
+        requests(STABLE_HOST, (1, 2), **sent_by(Workload("vision", "ingress"))),
+        requests(STABLE_HOST, (1, 4), **sent_by(Workload("vision", "camera"))),
+        requests(STABLE_HOST, (1, 8), **sent_by(EGRESS)),
+        requests(STABLE_HOST, (1, 16)),
+        asked=asked,
+    )
+    assert [1.0, 16.0] == [series.samples[0][1] for series in samples.series], "ours, and what does not tell"
+
+
+def test_where_one_release_counts_everybody_all_are_asked_for_and_each_gets_its_own() -> None:
+    asked = question(a=of(INGRESS), b=WATCHED)
+    assert "source_workload" not in asked.selector
+    entries = [requests(STABLE_HOST, (1, 1), **sent_by(workload)) for workload in (INGRESS, EGRESS)]
+    answer = read_answer(asked, entries, start_seconds=0, end_seconds=10)
+    assert {"a": 1, "b": 2} == {key.name: len(samples.series) for key, samples in answer.items()}
+
+
+def test_pods_are_asked_for_what_they_report_themselves_whoever_sent_it() -> None:
+    asked = pods_question(ISTIO, of(INGRESS), domain="cluster.local")
+    assert asked is not None
+    assert 'reporter="destination",destination_service=~"detector\\\\.vision' in asked.selector
+    assert "canary" not in asked.selector
+    assert "source_workload" not in asked.selector
+    labels = {"reporter": "destination", "pod": "detector-1", **sent_by(EGRESS)}
+    (series,) = read(requests(STABLE_HOST, (1, 5), **labels), asked=asked).series
+    assert ("stable", "detector-1") == (series.arm, series.target)
+
+
+def test_pods_of_a_source_that_knows_none_are_not_asked_for() -> None:
+    assert pods_question(replace(ISTIO, pod_labels=None), WATCHED, domain="cluster.local") is None
 
 
 @given(st.randoms(use_true_random=False))

@@ -102,7 +102,7 @@ def test_a_source_has_what_the_adapter_needs() -> None:
         ),
         (LEAST + "metrics: {mostReleases: -1}", "metrics.mostReleases: Input should be greater than or equal to 0"),
         (LEAST + "logLevel: loud", "logLevel: Input should be 'debug', 'info', 'warning' or 'error'"),
-        (LEAST + "color: red", "color: unknown field; known are providers, sources, lease, metrics, watchNamespace"),
+        (LEAST + "color: red", "color: unknown field; known are providers, sources, gateways, lease, metrics"),
         (LEAST + "lease: {duration: 1s}", "lease.duration: must be at least 6s"),
         (LEAST + "resyncInterval: 1s", "configuration: resyncInterval must be at least 10s"),
         (LEAST + "resyncInterval: soon", "resyncInterval: 'soon' is not a duration; write for example 30s"),

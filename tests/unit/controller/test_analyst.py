@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from modelrelease.controller.analyst import Analyst
 from modelrelease.controller.case import CHUNK_SECONDS
 from modelrelease.controller.intake import BASELINE_SECONDS, Pods
 from modelrelease.judge import State, enter_step
-from modelrelease.ports import Key, Samples, Watched
+from modelrelease.ports import Key, Samples, Senders, Watched
 from modelrelease.rollout.analysis import grid_after, judge_settings
 from modelrelease.rollout.seen import AnalysisSeen, MetricsHealth
 from simulation.looks import spec_of
@@ -101,6 +101,71 @@ async def test_the_baseline_is_asked_for_once_and_no_traffic_of_the_canary_is_in
     assert [(1, now - BASELINE_SECONDS - 5, now)] == bench.metrics.asked
     assert (-1, now - 2) == (state.step, state.cursor_seconds)
     assert state.errors.past[1] > 500
+
+
+@pytest.mark.parametrize(
+    ("bursts_in", "is_discounted"),
+    [("one pod", True), ("both pods", False), ("no pods", False), ("an answer that does not come", False)],
+)
+async def test_bursts_in_single_pods_of_stable_discount_the_evidence(bursts_in: str, is_discounted: bool) -> None:
+    """What hits all pods at once is a bad moment for everybody and no reason to doubt a difference between arms."""
+    bench = Bench()
+    pods = ("a-1", "a-2") if bursts_in != "no pods" else ()
+    bench.metrics.problem_of_pods = "too many samples" if bursts_in == "an answer that does not come" else ""
+    for second in range(120):
+        bench.metrics.count("a", "stable", 100)
+        for pod in pods:
+            is_bad = second % 20 < 2 and (bursts_in != "one pod" or pod == pods[second // 20 % 2])
+            bench.metrics.count_pod("a", pod, 5, code="503" if is_bad else "200")
+            bench.metrics.count_pod("a", pod, 45)
+        bench.clock.advance(1.0)
+        bench.metrics.scrape(bench.clock.now())
+    state = (await bench.tick()).state
+    assert state is not None
+    assert is_discounted is (state.errors.dispersion > 2)
+    assert 1.0 == state.latency.dispersion
+    assert len(bench.metrics.asked) == 1
+
+
+async def test_pods_that_are_scraped_at_different_moments_are_compared_all_the_same() -> None:
+    bench = Bench(interval="10s", scrape=15.0, lag="30s")
+    for second in range(600):
+        for number in range(3):
+            pod = f"a-{number}"
+            bench.metrics.count_pod("a", pod, 5, code="503" if (second // 30) % 3 == number else "200")
+            if second % 15 == 5 * number:
+                bench.metrics.scrape(bench.clock.now(), target=pod)
+        bench.metrics.count("a", "stable", 15)
+        if second % 15 == 7:
+            bench.metrics.scrape(bench.clock.now(), target="gateway-0")
+        bench.clock.advance(1.0)
+    state = (await bench.tick()).state
+    assert state is not None
+    assert state.errors.dispersion > 20
+
+
+async def test_where_nobody_can_tell_what_to_ask_the_state_is_kept_and_is_no_evidence() -> None:
+    bench = Bench()
+    await bench.begun()
+    bench.traffic(20)
+    known = (await bench.tick()).state
+    for _ in range(2):
+        seen = bench.analyst.blind(KEY, bench.status, "The route cannot be read.")
+        assert (MetricsHealth.UNAVAILABLE, None) == (seen.health, seen.assessment)
+        assert known == seen.state
+        bench.status = bench.status.model_copy(update={"judge": known.to_json() if known else None})
+        bench.restart()
+
+
+async def test_senders_that_are_not_known_are_said_where_metrics_are_fresh() -> None:
+    bench = Bench()
+    await bench.begun()
+    bench.traffic(5)
+    guess = replace(WATCHED, senders=Senders(problem="Requests from everywhere are counted."))
+    for _ in range(2):
+        seen = bench.analyst.look(KEY, guess, bench.status, bench.pods, bench.clock.now())
+        await bench.analyst.tick("default")
+    assert "Metrics are fresh. Requests from everywhere are counted." == seen.message
 
 
 async def test_one_query_answers_for_all_releases() -> None:

@@ -9,6 +9,7 @@ that had no weight, and in front of one that had.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -77,6 +78,11 @@ def stable_subset(manifest: Manifest, reference: RouteReference) -> str | None:
     """The subset of stable's destination, where it has one."""
     subset = (_read_split(manifest, reference).stable.get("destination") or {}).get("subset")
     return str(subset) if subset else None
+
+
+def managed_route(manifest: Manifest, reference: RouteReference) -> Mapping[str, Any]:
+    """The `http` route itself. Raises Terminal as `read_route`."""
+    return _find_route(cast(_Json, manifest), reference)
 
 
 @dataclass(frozen=True, slots=True)

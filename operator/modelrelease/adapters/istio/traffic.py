@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from modelrelease.adapters.istio.gateways import Gateways
 from modelrelease.adapters.istio.hosts import same_host, spelled_like
-from modelrelease.adapters.istio.routes import read_route, restored, stable_subset, with_weight
+from modelrelease.adapters.istio.routes import managed_route, read_route, restored, stable_subset, with_weight
 from modelrelease.adapters.istio.rules import canary_destination_rule
 from modelrelease.errors import Terminal
-from modelrelease.ports import Cluster, Kind, Manifest
+from modelrelease.ports import Cluster, Kind, Manifest, Senders
 from modelrelease.rollout.labels import canary_name
 from modelrelease.rollout.seen import RouteReference, RouteSeen
 
@@ -22,8 +23,9 @@ class IstioTraffic:
     that would change nothing is left out, because each one is pushed to every proxy.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, gateways: Gateways | None = None) -> None:
         self._cluster = cluster
+        self._gateways = gateways or Gateways(cluster)
 
     async def read(self, namespace: str, reference: RouteReference) -> RouteSeen:
         manifest = await self._cluster.get(Kind.VIRTUAL_SERVICE, namespace, reference.virtual_service)
@@ -46,6 +48,9 @@ class IstioTraffic:
 
     async def restore(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> RouteSeen:  # noqa: ARG002
         return await self._store(reference, seen, restored(seen.manifest, reference))
+
+    async def senders(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> Senders:  # noqa: ARG002
+        return await self._gateways.senders(seen.manifest, managed_route(seen.manifest, reference))
 
     async def policy_missing(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> bool:
         return await self._missing_rule(namespace, reference, seen, {}) is not None

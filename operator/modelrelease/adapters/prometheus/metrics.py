@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -13,10 +13,11 @@ from urllib3.util.retry import Retry
 
 from modelrelease.adapters.prometheus.answers import read_answer
 from modelrelease.adapters.prometheus.credentials import Credentials
-from modelrelease.adapters.prometheus.selectors import Question, questions
+from modelrelease.adapters.prometheus.selectors import Question, pods_question, questions
 from modelrelease.adapters.prometheus.session import GuardedSession
 from modelrelease.adapters.prometheus.sources import INFERENCE, ISTIO, SourceDefinition
 from modelrelease.errors import MetricsUnavailable
+from modelrelease.judge import Series
 from modelrelease.ports import Key, Samples, Watched
 
 _RELEASES_PER_QUERY = 100
@@ -81,21 +82,32 @@ class PrometheusMetrics:
         self, watched: Mapping[Key, Watched], *, start_seconds: float, end_seconds: float
     ) -> Mapping[Key, Samples]:
         """A release whose source is not defined gets no samples: its owner is told elsewhere, and the others go on."""
-        asked = self._questions(watched)
+        samples = {key: Samples((), None) for key in watched}
+        for answer in await self._ask_all(self._questions(watched), start_seconds, end_seconds):
+            samples.update(answer)
+        return samples
+
+    async def query_pods(
+        self, watched: Watched, *, start_seconds: float, end_seconds: float
+    ) -> Mapping[str, tuple[Series, ...]]:
+        definition = self.provider.sources.get(watched.source)
+        question = definition and pods_question(definition, watched, domain=self.provider.cluster_domain)
+        found: dict[str, list[Series]] = {}
+        for answer in await self._ask_all([question] if question else [], start_seconds, end_seconds):
+            for samples in answer.values():
+                for series in samples.series:
+                    found.setdefault(series.target, []).append(series)
+        return {target: tuple(series) for target, series in found.items()}
+
+    async def _ask_all(self, asked: Sequence[Question], start: float, end: float) -> list[dict[Key, Samples]]:
         loop = asyncio.get_running_loop()
-        answers = [
-            loop.run_in_executor(self._threads, self._ask, question, start_seconds, end_seconds) for question in asked
-        ]
+        answers = [loop.run_in_executor(self._threads, self._ask, question, start, end) for question in asked]
         rounds = -(-len(answers) // _THREADS)
         try:
             async with asyncio.timeout(2 * self.provider.timeout_seconds * max(rounds, 1)):
-                found = await asyncio.gather(*answers)
+                return await asyncio.gather(*answers)
         except TimeoutError as error:
             raise MetricsUnavailable("Prometheus did not answer in time.") from error
-        samples = {key: Samples((), None) for key in watched}
-        for answer in found:
-            samples.update(answer)
-        return samples
 
     def _questions(self, watched: Mapping[Key, Watched]) -> list[Question]:
         return [

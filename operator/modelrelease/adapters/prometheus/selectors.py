@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
 from modelrelease.adapters.prometheus.sources import SourceDefinition
-from modelrelease.ports import Key, Watched
+from modelrelease.ports import Key, Senders, Watched
 
 Arm = Literal["stable", "canary"]
 Index = Mapping[tuple[str, str], Sequence[tuple[Key, Arm]]]
@@ -33,9 +33,11 @@ class Question:
         return f"{self.selector}[{milliseconds}ms]"
 
     def arms_of(self, labels: Mapping[str, str]) -> Sequence[tuple[Key, Arm]]:
+        """Whom a series counts for: by its destination, and by its sender where a release counts only some."""
         namespace_label = self.definition.namespace_label
         namespace = labels.get(namespace_label, "") if namespace_label else ""
-        return self.index.get((namespace, labels.get(self.definition.arm_label, "")), ())
+        found = self.index.get((namespace, labels.get(self.definition.arm_label, "")), ())
+        return [(key, arm) for key, arm in found if _is_sent_by(self.definition, labels, self.watched[key].senders)]
 
 
 def questions(
@@ -43,17 +45,19 @@ def questions(
 ) -> list[Question]:
     """Few queries that cover all releases of one source, in a stable order."""
     return [
-        _question(definition, dict(chunk), domain)
+        _question(definition, dict(chunk), domain, ("stable", "canary"))
         for chunk in _chunks(sorted(watched.items(), key=lambda item: item[0]), releases_per_query)
     ]
 
 
-def _question(definition: SourceDefinition, watched: dict[Key, Watched], domain: str) -> Question:
+def _question(
+    definition: SourceDefinition, watched: Mapping[Key, Watched], domain: str, arms: Sequence[Arm]
+) -> Question:
     index: dict[tuple[str, str], list[tuple[Key, Arm]]] = {}
     for key, one in watched.items():
         namespace = one.namespace if definition.namespace_label else ""
-        arms: tuple[tuple[str, Arm], ...] = ((one.stable_service, "stable"), (one.canary_service, "canary"))
-        for service, arm in arms:
+        for arm in arms:
+            service = one.stable_service if arm == "stable" else one.canary_service
             value = definition.value_of(service, one.namespace, domain)
             index.setdefault((namespace, value), []).append((key, arm))
     matchers = [
@@ -63,7 +67,29 @@ def _question(definition: SourceDefinition, watched: dict[Key, Watched], domain:
     ]
     if definition.namespace_label:
         matchers.append(_one_of(definition.namespace_label, [namespace for namespace, _ in index]))
+    senders = [one.senders.workloads for one in watched.values()]
+    if definition.sender_label and None not in senders:
+        names = {workload.name for workloads in senders for workload in workloads or ()}
+        # The empty one is for series without the label.
+        matchers.append(_one_of(definition.sender_label, ["", *names]))
     return Question(definition, "{" + ",".join(matchers) + "}", watched, index)
+
+
+def pods_question(definition: SourceDefinition, watched: Watched, *, domain: str) -> Question | None:
+    """A query for what stable's pods report themselves, whoever asked them; None where they do not."""
+    if definition.pod_labels is None:
+        return None
+    by_pod = replace(definition, fixed_labels=definition.pod_labels, sender_label="")
+    return _question(by_pod, {Key(watched.namespace, watched.stable_service): watched}, domain, ("stable",))
+
+
+def _is_sent_by(definition: SourceDefinition, labels: Mapping[str, str], senders: Senders) -> bool:
+    """Series that do not tell count: metrics are often stored without the labels that nobody looked at before."""
+    name = labels.get(definition.sender_label, "") if definition.sender_label else ""
+    if senders.workloads is None or not name:
+        return True
+    namespace = labels.get(definition.sender_namespace_label, "") if definition.sender_namespace_label else ""
+    return any(one.name == name and namespace in ("", one.namespace) for one in senders.workloads)
 
 
 def _one_of(label: str, values: Sequence[str]) -> str:

@@ -19,6 +19,9 @@ class SourceDefinition:
     grpc_label: the gRPC status, which counts instead of the HTTP code where it is present. Empty where there is none.
     fixed_labels: what all series must have besides, such as `reporter="source"`: a canary without a pod that answers
         has source series only.
+    sender_label, sender_namespace_label: who sent the requests, as a workload; empty where the metrics do not tell.
+    pod_labels: what series must have instead of `fixed_labels` that the answering pods report themselves, each as a
+        target of its own; None where pods report nothing.
     target_labels: these together identify one scraped process, whose counters begin again at 0 together.
     milliseconds_per_unit: 1 where bucket bounds are milliseconds, 1000 where they are seconds.
     """
@@ -32,6 +35,9 @@ class SourceDefinition:
     flags_label: str = ""
     grpc_label: str = ""
     fixed_labels: Mapping[str, str] = field(default_factory=dict)
+    sender_label: str = ""
+    sender_namespace_label: str = ""
+    pod_labels: Mapping[str, str] | None = None
     target_labels: tuple[str, ...] = ("job", "instance", "pod")
     milliseconds_per_unit: float = 1.0
 
@@ -47,6 +53,9 @@ ISTIO = SourceDefinition(
     flags_label="response_flags",
     grpc_label="grpc_response_status",
     fixed_labels={"reporter": "source"},
+    sender_label="source_workload",
+    sender_namespace_label="source_workload_namespace",
+    pod_labels={"reporter": "destination"},
 )
 """Istio's standard metrics, as the client's side (gateway or sidecar) reports them."""
 
@@ -57,6 +66,7 @@ INFERENCE = SourceDefinition(
     arm_value="{service}",
     namespace_label="namespace",
     code_label="code",
+    pod_labels={},
     milliseconds_per_unit=1000.0,
 )
 """The inference image's own metrics, with the labels that a ServiceMonitor adds to each target."""
