@@ -149,7 +149,8 @@ class Strategy(Model):
     )
     on_step_deadline: OnStepDeadline = Field(
         default=OnStepDeadline.HOLD,
-        description="Hold: say so and keep collecting evidence. Rollback: end the release. Promote: go on without it.",
+        description="Hold: say so and keep collecting evidence. Rollback: end the release. Promote: go on with what "
+        "evidence there is, but only while metrics are fresh.",
     )
     bake_time: Duration = Field(
         default=300.0, description="Time at 100 % during which stable is kept at full size for an instant way back."
@@ -251,7 +252,8 @@ class ModelReleaseSpec(Model):
     )
     env: Annotated[list[EnvVar], Field(max_length=64)] = Field(
         default_factory=list,
-        description="Environment variables that change with this release, such as MODEL_URI.",
+        description="Environment variables that change with this release, such as MODEL_URI. One that a release "
+        "brought and that is removed here goes from stable with the next release.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     workload: Workload = Field(description="The Deployment and Service that serve in production.")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer, WithJsonSchema
 
 from modelrelease.api.model import Model
-from modelrelease.api.spec import Analysis, EnvVar, Strategy
+from modelrelease.api.spec import Analysis, EnvVar, ModelReleaseSpec, Strategy, Traffic, Workload
 
 
 def _parse_time(value: object) -> float:
@@ -167,11 +167,43 @@ class HeldAutoscaler(Model):
 
 
 class Snapshot(Model):
-    """Strategy and analysis as the release began with them; later edits apply to the next release."""
+    """The specification as the release began with it: later edits of strategy and analysis apply to the next release,
+    and with all of it a release can be ended, or taken back, also when the specification cannot be read any more."""
 
     strategy: Strategy = Field(description="spec.strategy at the beginning.")
     analysis: Analysis = Field(description="spec.analysis at the beginning.")
     retries: int = Field(default=0, description="status.retries at the beginning.")
+    image: str = Field(default="", description="spec.image at the beginning.")
+    env: list[EnvVar] = Field(default_factory=list, description="spec.env at the beginning.")
+    workload: Workload | None = Field(default=None, description="spec.workload at the beginning.")
+    traffic: Traffic = Field(default_factory=Traffic, description="spec.traffic at the beginning.")
+
+    @property
+    def spec(self) -> ModelReleaseSpec | None:
+        """The specification at the beginning; None where an older operator wrote down less."""
+        if self.workload is None:
+            return None
+        return ModelReleaseSpec(
+            image=self.image,
+            env=self.env,
+            workload=self.workload,
+            traffic=self.traffic,
+            strategy=self.strategy,
+            analysis=self.analysis,
+        )
+
+
+def snapshot_of(spec: ModelReleaseSpec, retries: int) -> Snapshot:
+    """What a release begins with."""
+    return Snapshot(
+        strategy=spec.strategy,
+        analysis=spec.analysis,
+        retries=retries,
+        image=spec.image,
+        env=spec.env,
+        workload=spec.workload,
+        traffic=spec.traffic,
+    )
 
 
 class ReleaseStatus(Model):
@@ -201,7 +233,8 @@ class ReleaseStatus(Model):
     judge: dict[str, JsonValue] | None = Field(default=None, description="Checkpoint of the judge's state.")
     snapshot: Snapshot | None = Field(
         default=None,
-        description="Strategy and analysis as the release began with them; later edits apply to the next one.",
+        description="The specification as the release began with it; later edits of strategy and analysis apply to the "
+        "next one.",
     )
     stable_template: dict[str, JsonValue] | None = Field(
         default=None, description="Container image and env of stable before promotion; what an abort restores."
@@ -216,13 +249,20 @@ class ReleaseStatus(Model):
     uncovered_policies: list[str] = Field(
         default_factory=list, description="Policies that select stable's pods but not the canary's, as Kind/name."
     )
+    capacity: int = Field(default=0, description="Canary pods that the step's weight rests on; 0 where not known.")
+    scaled_at: Time | None = Field(
+        default=None, description="When the canary was last asked for more pods because stable has more."
+    )
+    canary_template: str = Field(
+        default="", description="Hash of the canary's pod template at its first step; another one is an edit by hand."
+    )
     losses: int = Field(default=0, description="How often the canary lost its last available pod in this release.")
     fights: int = Field(default=0, description="How often somebody else changed the weights in this release.")
     outcome: Outcome | None = Field(default=None, description="How the release ends or ended.")
     outcome_reason: str = Field(default="", description="Why, in one CamelCase word.")
     released_revision: str = Field(default="", description="Revision that stable runs.")
     released_image: str = Field(default="", description="spec.image of the release that stable runs.")
-    released_env: list[EnvVar] = Field(default_factory=list, description="spec.env of the release that stable runs.")
+    released_env: list[EnvVar] = Field(default_factory=list, description="Variables that releases brought to stable.")
     released_template: str = Field(
         default="", description="Hash of spec.workload.template of the release that stable runs."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelrelease.api.images import image_tag
-from modelrelease.api.status import AnalysisStatus, ArmStatus, Outcome, Phase, Snapshot
+from modelrelease.api.status import AnalysisStatus, ArmStatus, Outcome, Phase, snapshot_of
 from modelrelease.rollout.conditions import gitops_sentence, is_pending
 from modelrelease.rollout.decision import IMMEDIATELY, AddFinalizer, Announcement, Decision
 from modelrelease.rollout.outcome import conclude, stable_tag, stalled
@@ -45,7 +45,7 @@ def begin(seen: Seen, now: float) -> Decision:
             "phase": Phase.PREPARING,
             "revision": revision_of(seen.spec, retries),
             "retries": retries,
-            "snapshot": Snapshot(strategy=seen.spec.strategy, analysis=seen.spec.analysis, retries=retries),
+            "snapshot": snapshot_of(seen.spec, retries),
             "analysis": AnalysisStatus(),
             "last_handled": [],
             "canary": ArmStatus(image=seen.spec.image),
@@ -60,6 +60,9 @@ def begin(seen: Seen, now: float) -> Decision:
             "outcome_reason": "",
             "stable_template": None,
             "uncovered_policies": [],
+            "canary_template": "",
+            "capacity": 0,
+            "scaled_at": None,
         },
         announcements=(Announcement("ReleaseStarted", message), *_warnings(seen)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -15,14 +16,12 @@ from modelrelease.rollout.labels import (
     RELEASE,
     REVISION,
     ROUTE,
-    TEMPLATE,
     canary_name,
     expression_holds,
     matches,
     release_label,
     suffixed,
 )
-from modelrelease.rollout.revision import template_digest
 from modelrelease.rollout.seen import Manifest, RouteReference
 
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -62,15 +61,18 @@ def container_name(template: Manifest, wanted: str | None) -> str:
     return str(name)
 
 
-def with_release(template: Manifest, spec: ModelReleaseSpec, image: str) -> Manifest:
-    """The pod template with the release's image and environment, and nothing else changed."""
+def with_release(template: Manifest, spec: ModelReleaseSpec, image: str, dropped: Sequence[EnvVar] = ()) -> Manifest:
+    """The pod template with the release's image and environment, without the `dropped` variables of earlier releases,
+    and nothing else changed."""
     changed = cast(dict[str, Any], copy.deepcopy(template))
     name = container_name(template, spec.workload.container)
     for container in changed["spec"]["containers"]:
         if container["name"] == name:
             container["image"] = image
-            if spec.env:
-                container["env"] = _merged_env(container.get("env") or [], spec.env)
+            gone = [{"name": variable.name, "value": variable.value} for variable in dropped]
+            kept = [variable for variable in container.get("env") or [] if variable not in gone]
+            if spec.env or kept != (container.get("env") or []):
+                container["env"] = _merged_env(kept, spec.env)
     return changed
 
 
@@ -91,7 +93,14 @@ def selected_keys(stable: Manifest, service: Manifest) -> frozenset[str]:
 
 
 def canary_deployment(  # noqa: PLR0913 - what a canary is made from
-    stable: Manifest, service: Manifest, spec: ModelReleaseSpec, *, release: str, revision: str, replicas: int
+    stable: Manifest,
+    service: Manifest,
+    spec: ModelReleaseSpec,
+    *,
+    release: str,
+    revision: str,
+    replicas: int,
+    dropped: Sequence[EnvVar] = (),
 ) -> Manifest:
     """The canary's Deployment: stable's template with the new image, and labels that nothing of stable's selects.
 
@@ -102,7 +111,7 @@ def canary_deployment(  # noqa: PLR0913 - what a canary is made from
     template = cast(
         dict[str, Any], spec.workload.template and completed(spec.workload.template, body["spec"]["template"])
     )
-    template = cast(dict[str, Any], with_release(template or body["spec"]["template"], spec, spec.image))
+    template = cast(dict[str, Any], with_release(template or body["spec"]["template"], spec, spec.image, dropped))
     keys = selected_keys(stable, service)
     labels = template.setdefault("metadata", {}).setdefault("labels", {})
     old = {key: labels[key] for key in keys if key in labels}
@@ -239,59 +248,3 @@ def owner_reference(deployment: Manifest) -> Manifest:
     """An ownerReference to a Deployment of the canary."""
     metadata = cast(dict[str, Any], deployment)["metadata"]
     return {"apiVersion": "apps/v1", "kind": "Deployment", "name": metadata["name"], "uid": metadata["uid"]}
-
-
-def created_stable(spec: ModelReleaseSpec, namespace: str) -> tuple[Manifest, Manifest]:
-    """Deployment and Service of creation mode, as `spec.workload.template` asks for them.
-
-    Neither has an ownerReference: deleting the ModelRelease must never take production away.
-    """
-    template = spec.workload.template
-    if template is None:
-        raise ValueError("creation mode needs spec.workload.template")
-    name = spec.workload.deployment
-    selector = {"app.kubernetes.io/name": release_label(name)}
-    pod = cast(dict[str, Any], with_release(template, spec, spec.image))
-    pod.setdefault("metadata", {}).setdefault("labels", {}).update(selector)
-    labels = {**selector, MANAGED_BY: OPERATOR}
-    port = spec.workload.port or 8000
-    deployment: Manifest = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "labels": dict(labels),
-            "annotations": {TEMPLATE: template_digest(template)},
-        },
-        "spec": {"replicas": spec.workload.replicas or 1, "selector": {"matchLabels": dict(selector)}, "template": pod},
-    }
-    service: Manifest = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": spec.service_name, "namespace": namespace, "labels": dict(labels)},
-        "spec": {"selector": dict(selector), "ports": [{"name": "http", "port": port, "targetPort": port}]},
-    }
-    return deployment, service
-
-
-def created_virtual_service(spec: ModelReleaseSpec, namespace: str) -> Manifest:
-    """VirtualService of creation mode: one route to stable."""
-    port = spec.workload.port or 8000
-    body: dict[str, Any] = {
-        "hosts": list(spec.traffic.hosts),
-        "http": [
-            {
-                "name": spec.traffic.route or "primary",
-                "route": [{"destination": {"host": spec.service_name, "port": {"number": port}}}],
-            }
-        ],
-    }
-    if spec.traffic.gateways:
-        body["gateways"] = list(spec.traffic.gateways)
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": {"name": spec.virtual_service_name, "namespace": namespace, "labels": {MANAGED_BY: OPERATOR}},
-        "spec": body,
-    }

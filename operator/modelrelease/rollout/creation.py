@@ -6,7 +6,6 @@ from modelrelease.api.spec import ModelReleaseSpec
 from modelrelease.api.status import Phase
 from modelrelease.errors import Terminal
 from modelrelease.rollout.beginning import held_up
-from modelrelease.rollout.canary import created_stable, created_virtual_service
 from modelrelease.rollout.conditions import Stall
 from modelrelease.rollout.decision import (
     Announcement,
@@ -16,6 +15,7 @@ from modelrelease.rollout.decision import (
     Decision,
 )
 from modelrelease.rollout.outcome import conclude
+from modelrelease.rollout.provision import created_stable, created_virtual_service
 from modelrelease.rollout.revision import template_digest
 from modelrelease.rollout.seen import Seen
 

@@ -10,14 +10,11 @@ from modelrelease.rollout.guard import (
     another_release,
     canary_lost,
     deletion,
-    foreign_weight,
     lost_for_good,
-    route_gone,
     settings_edited,
     stamped,
     superseded,
     verdict,
-    weight_set_to_zero,
 )
 from modelrelease.rollout.outcome import conclude
 from modelrelease.rollout.preparing import preparing
@@ -28,6 +25,7 @@ from modelrelease.rollout.retreat import rolling_back
 from modelrelease.rollout.seen import Seen
 from modelrelease.rollout.steering import steer
 from modelrelease.rollout.stepping import began_late, capacity_follows, come_back
+from modelrelease.rollout.weights import foreign_weight, route_gone, weight_set_to_zero
 
 Rule = Callable[[Seen, float], Decision | None]
 

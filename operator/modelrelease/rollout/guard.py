@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelrelease.api.annotations import Action
 from modelrelease.api.images import image_tag
-from modelrelease.api.status import Outcome, Phase, ReleaseStatus
+from modelrelease.api.status import Outcome, Phase
 from modelrelease.judge import Assessment, skip_to
 from modelrelease.rollout.analysis import evidence_sentence, grid_after
-from modelrelease.rollout.conditions import Stall
 from modelrelease.rollout.decision import Announcement, Decision, SetWeight
 from modelrelease.rollout.outcome import conclude, stable_tag
 from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.revision import revision_of
-from modelrelease.rollout.running import has_env
-from modelrelease.rollout.seen import MetricsHealth, Seen
-from modelrelease.rollout.steering import FIGHT_REASON, abort_request, remembered
+from modelrelease.rollout.running import has_env, mark_of
+from modelrelease.rollout.seen import Seen
+from modelrelease.rollout.steering import abort_request, remembered
 
 ACTIVE = (Phase.PREPARING, Phase.PROGRESSING, Phase.PAUSED, Phase.BAKING, Phase.PROMOTING)
 SHIFTING = (Phase.PROGRESSING, Phase.PAUSED, Phase.BAKING)
@@ -25,7 +23,6 @@ SETTLE_SECONDS = 1.0
 (measured); a second is not counted."""
 
 LOSSES_ALLOWED = 1
-FIGHTS_ALLOWED = 3
 
 
 def abort(seen: Seen, now: float) -> Decision | None:
@@ -42,11 +39,22 @@ def abort(seen: Seen, now: float) -> Decision | None:
 
 
 def deletion(seen: Seen, now: float) -> Decision | None:
-    """The ModelRelease is being deleted: the canary goes, stable stays."""
-    if not seen.is_deleting or seen.status.phase not in ACTIVE:
+    """The ModelRelease is being deleted: the canary goes, stable stays. A promotion that is through ends by itself."""
+    if not seen.is_deleting or seen.status.phase not in ACTIVE or _has_returned(seen):
         return None
     sentence = "The ModelRelease is being deleted; all traffic goes back to stable and the canary is removed."
     return retreat(seen, now, "Deleted", sentence, Outcome.ROLLED_BACK)
+
+
+def _has_returned(seen: Seen) -> bool:
+    """Whether stable was replaced and has its traffic back, be it that only the route says so by now."""
+    status, stable = seen.status, seen.stable
+    if status.phase is not Phase.PROMOTING or stable is None:
+        return False
+    if status.weight == 0:
+        return True
+    at_zero = seen.route is not None and seen.route.weight_percent == 0
+    return at_zero and stable.is_rolled_out and stable.image == status.promoted_image
 
 
 def superseded(seen: Seen, now: float) -> Decision | None:
@@ -103,12 +111,14 @@ def blame(assessment: Assessment) -> tuple[str, str]:
 def another_release(seen: Seen, now: float) -> Decision | None:
     """The canary's pods do not run what this release began with: edited by hand, or its tag changed content."""
     canary, status = seen.canary, seen.status
-    if canary is None or status.phase not in SHIFTING:
+    preparing = status.phase is Phase.PREPARING and canary is not None and canary.revision == status.revision
+    if canary is None or not (preparing or status.phase in SHIFTING):
         return None
     edited = (
         canary.revision != status.revision
         or canary.image != status.canary.image
         or not has_env(canary, seen.spec.env)  # the specification is the release's: an edit of it was seen before
+        or status.canary_template not in ("", mark_of(canary))
     )
     moved = len(canary.digests) > 1 or bool(
         canary.digest and status.canary.digest and canary.digest != status.canary.digest
@@ -180,92 +190,6 @@ def lost_for_good(seen: Seen, now: float) -> Decision | None:
         return None
     sentence = f"The canary {image_tag(status.canary.image)} did not become available again."
     return retreat(seen, now, "CanaryUnavailable", sentence, Outcome.ROLLED_BACK)
-
-
-def route_gone(seen: Seen, now: float) -> Decision | None:
-    """The route cannot be managed: say why, guess nothing, go on when it is back."""
-    if seen.route is not None or seen.status.phase not in ACTIVE:
-        return None
-    if seen.status.phase is Phase.PROMOTING and seen.status.weight == 0 and seen.canary is None:
-        return None  # it is not needed any more
-    reason, sentence = seen.route_problem or ("RouteUnknown", "The route could not be read.")
-    return conclude(seen, now, sentence, stall=Stall(reason, sentence))
-
-
-def weight_set_to_zero(seen: Seen, now: float) -> Decision | None:
-    """The route is at 0 where status expects more.
-
-    An operator that died before its status write may have put a verdict there, so 0 is never simply overwritten: only
-    when fresh evidence, replayed up to now, says nothing against the canary does the release go on, from its first
-    step.
-    """
-    status, route = seen.status, seen.route
-    if status.phase not in SHIFTING or route is None or status.weight == 0 or not route.has_canary:
-        return None
-    if route.weight_percent != 0 or not route.is_consistent:
-        return None
-    if seen.analysis is None or seen.analysis.health is not MetricsHealth.FRESH or status.snapshot is None:
-        sentence = "The canary's weight was set to 0 by somebody else; waiting for fresh metrics before going on."
-        return conclude(seen, now, sentence)
-    if status.confirmed_weight == 0:
-        # This release is itself on the way up from 0 and has not got there yet.
-        return None
-    sentence = "Somebody else set the canary's weight to 0; the release goes on from its first step."
-    changes: dict[str, Any] = {
-        "phase": Phase.PROGRESSING,
-        "step": 1,
-        "weight": 0,
-        "confirmed_weight": 0,
-        "step_started_at": now,
-        "approved_step": 0,
-        **_fought(status),
-    }
-    return conclude(
-        seen, now, sentence, changes=changes, announcements=(Announcement("WeightChanged", sentence, warning=True),)
-    )
-
-
-def _fought(status: ReleaseStatus) -> dict[str, Any]:
-    """One more fight; after too many the release pauses, and an earlier wish to resume does not count for that."""
-    fights = status.fights + 1
-    if fights < FIGHTS_ALLOWED:
-        return {"fights": fights}
-    kept = [handled for handled in status.last_handled if handled.name != Action.RESUME.annotation]
-    return {"fights": fights, "paused": True, "paused_reason": FIGHT_REASON, "last_handled": kept}
-
-
-def foreign_weight(seen: Seen, now: float) -> Decision | None:
-    """Bring the route to the weight that status holds: our own unfinished write, or somebody else's to undo.
-
-    A write of our own that did not happen leaves the weight that was confirmed last; any other weight is foreign.
-    """
-    status, route = seen.status, seen.route
-    if status.phase not in SHIFTING or route is None:
-        return None
-    if route.weight_percent == status.weight and route.is_consistent:
-        return None
-    is_unfinished = route.is_consistent and route.weight_percent == status.confirmed_weight
-    if is_unfinished and status.confirmed_weight != status.weight:
-        return conclude(seen, now, status.message, effect=SetWeight(status.weight))
-    if status.paused_reason == FIGHT_REASON:
-        sentence = (
-            f"Somebody else keeps changing the weights of the route: it has {route.weight_percent} % for the canary "
-            f"where {status.weight} % was set. Stop the other writer, then annotate with modelrelease.dev/resume=true."
-        )
-        return conclude(seen, now, sentence, stall=Stall(FIGHT_REASON, sentence))
-    fights = status.fights + 1
-    sentence = (
-        f"Somebody else changed the canary's weight to {route.weight_percent} %; it was set back to {status.weight} % "
-        f"({fights} of {FIGHTS_ALLOWED} times before the release pauses)."
-    )
-    return conclude(
-        seen,
-        now,
-        sentence,
-        changes=_fought(status),
-        effect=SetWeight(status.weight),
-        announcements=(Announcement("WeightChanged", sentence, warning=True),),
-    )
 
 
 def settings_edited(seen: Seen, now: float) -> Decision | None:

@@ -22,6 +22,7 @@ from modelrelease.rollout.decision import (
 )
 from modelrelease.rollout.outcome import conclude
 from modelrelease.rollout.retreat import retreat
+from modelrelease.rollout.running import leftovers, mark_of
 from modelrelease.rollout.seen import MetricsHealth, Seen
 from modelrelease.rollout.stepping import step_changes
 
@@ -115,6 +116,7 @@ def _deployment(seen: Seen, now: float) -> Decision | None:
             release=seen.name,
             revision=seen.status.revision,
             replicas=_needed(seen),
+            dropped=leftovers(seen.spec, seen.stable, seen.status.released_env),
         )
     except Terminal as problem:
         return retreat(seen, now, problem.reason, str(problem), Outcome.FAILED)
@@ -254,7 +256,13 @@ def _first_step(seen: Seen, now: float) -> Decision:
         seen,
         now,
         sentence,
-        changes={**changes, "phase": phase, "phase_started_at": now, "canary": arm},
+        changes={
+            **changes,
+            "phase": phase,
+            "phase_started_at": now,
+            "canary": arm,
+            "canary_template": mark_of(seen.canary) if seen.canary is not None else "",
+        },
         effect=SetWeight(changes["weight"]),
         announcements=(Announcement("StepStarted", sentence),),
     )

@@ -8,13 +8,11 @@ from modelrelease.api.spec import Advance, OnStepDeadline, Step, Strategy
 from modelrelease.api.status import Outcome, Phase
 from modelrelease.judge import Assessment
 from modelrelease.rollout.analysis import bars_sentence, evidence_sentence
-from modelrelease.rollout.capacity import replicas_needed
-from modelrelease.rollout.conditions import Stall
 from modelrelease.rollout.decision import Announcement, Decision, ScaleCanary, SetWeight
-from modelrelease.rollout.outcome import conclude
+from modelrelease.rollout.outcome import conclude, stalled
 from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.seen import MetricsHealth, Seen
-from modelrelease.rollout.stepping import step_changes
+from modelrelease.rollout.stepping import pods_needed, step_changes
 
 
 def progressing(seen: Seen, now: float) -> Decision | None:
@@ -58,12 +56,14 @@ def _waits_for(seen: Seen, now: float) -> str:
         return "Paused; annotate with modelrelease.dev/resume=true to go on."
     if is_approved(seen):
         return ""
+    if seen.stable is None or seen.stable.available == 0:
+        return "Stable has no available pod to compare with. Mend it, or annotate with modelrelease.dev/promote=full."
     if step.approval:
         return "Waiting for approval; annotate with modelrelease.dev/promote=next."
     left = (status.step_started_at or now) + step.min_duration - now
     if left > 0:
         return f"The step lasts at least {format_duration(step.min_duration)}; {format_duration(max(1, left))} left."
-    if _deadline_over(seen, now) and _strategy(seen).on_step_deadline is OnStepDeadline.PROMOTE:
+    if _is_promoted_by_deadline(seen, now):
         return ""
     if _strategy(seen).advance is Advance.TIME:
         return _time_waits_for(seen)
@@ -95,16 +95,15 @@ def _deadline_over(seen: Seen, now: float) -> bool:
     return now - (seen.status.step_started_at or now) > _strategy(seen).step_deadline
 
 
+def _is_promoted_by_deadline(seen: Seen, now: float) -> bool:
+    """Whether the step ends without the evidence that it lacks. Never without metrics: a bad one would not be seen."""
+    promotes = _strategy(seen).on_step_deadline is OnStepDeadline.PROMOTE
+    return promotes and _deadline_over(seen, now) and is_fresh(seen)
+
+
 def is_fresh(seen: Seen) -> bool:
     """Whether there are metrics to decide on; without them nothing goes forward."""
     return seen.analysis is not None and seen.analysis.health is MetricsHealth.FRESH
-
-
-def without_evidence(seen: Seen, now: float, sentence: str) -> Decision | None:
-    """What a step without evidence comes to; None where the strategy goes on without it after the deadline."""
-    if _deadline_over(seen, now) and _strategy(seen).on_step_deadline is OnStepDeadline.PROMOTE:
-        return None
-    return _hold(seen, now, sentence)
 
 
 def _wait(seen: Seen, now: float, waiting: str) -> Decision:
@@ -114,10 +113,10 @@ def _wait(seen: Seen, now: float, waiting: str) -> Decision:
     sentence = f"Step {step} of {steps}, {status.weight} %: {figures} {waiting}"
     if _step(seen).approval and not is_approved(seen):
         return conclude(seen, now, sentence)  # the deadline is for evidence; a person may take all the time
-    return _hold(seen, now, sentence)
+    return hold(seen, now, sentence)
 
 
-def _hold(seen: Seen, now: float, sentence: str) -> Decision:
+def hold(seen: Seen, now: float, sentence: str) -> Decision:
     """Wait, or do what the strategy says when the step's deadline is over."""
     status = seen.status
     if not _deadline_over(seen, now) or seen.spec.paused or status.paused:
@@ -125,25 +124,19 @@ def _hold(seen: Seen, now: float, sentence: str) -> Decision:
     if _strategy(seen).on_step_deadline is OnStepDeadline.ROLLBACK:
         return retreat(seen, now, "StepDeadlineExceeded", f"The step deadline is over. {sentence}", Outcome.ROLLED_BACK)
     limit = format_duration(_strategy(seen).step_deadline)
-    overdue = f"The step has lasted longer than {limit} without enough evidence; it goes on collecting. {sentence}"
-    ready = next((c for c in status.conditions if c.type == "Ready"), None)
-    fresh = ready is None or ready.reason != "StepDeadlineExceeded"
-    return conclude(
-        seen,
-        now,
-        overdue,
-        stall=Stall("StepDeadlineExceeded", overdue),
-        announcements=(Announcement("StepDeadlineExceeded", overdue, warning=True),) if fresh else (),
-    )
+    promotes = _strategy(seen).on_step_deadline is OnStepDeadline.PROMOTE
+    what = "nothing is promoted without metrics" if promotes and not is_fresh(seen) else "it goes on collecting"
+    overdue = f"The step has lasted longer than {limit} without enough evidence; {what}. {sentence}"
+    return stalled(seen, now, "StepDeadlineExceeded", overdue)
 
 
 def _advance(seen: Seen, now: float) -> Decision:
     """The next step, after the canary has the capacity for it."""
-    status, strategy, stable, canary = seen.status, _strategy(seen), seen.stable, seen.canary
+    status, strategy, canary = seen.status, _strategy(seen), seen.canary
     steps = len(strategy.steps)
     following = steps if status.approved_step >= steps else status.step + 1
     weight = strategy.steps[following - 1].weight
-    needed = replicas_needed(strategy, max(1, stable.replicas) if stable is not None else 1, weight)
+    needed = pods_needed(seen, strategy, weight)
     if canary is not None and canary.replicas < needed:
         sentence = f"Scaling the canary from {canary.replicas} to {needed} pods for {weight} % of the traffic."
         return conclude(
@@ -153,10 +146,14 @@ def _advance(seen: Seen, now: float) -> Decision:
         available = canary.available if canary is not None else 0
         trouble = f" {canary.trouble.reason}: {canary.trouble.message}" if canary and canary.trouble else ""
         return _wait(seen, now, f"Waiting for capacity: {available} of {needed} canary pods are available.{trouble}")
-    why = (
-        "A person approved it." if is_approved(seen) else f"Step {status.step}: {evidence_sentence(_assessment(seen))}"
+    figures = f"Step {status.step}: {evidence_sentence(_assessment(seen))}"
+    if is_approved(seen):
+        figures = "A person approved it."
+    elif _is_promoted_by_deadline(seen, now):
+        figures = f"The step deadline is over, and onStepDeadline is Promote. {figures}"
+    sentence = (
+        f"Step {following} of {steps}: {image_tag(status.canary.image)} gets {weight} % of the traffic. {figures}"
     )
-    sentence = f"Step {following} of {steps}: {image_tag(status.canary.image)} gets {weight} % of the traffic. {why}"
     phase = Phase.BAKING if following == steps else Phase.PROGRESSING
     changes = {**step_changes(seen, now, following), "phase": phase, "phase_started_at": now}
     return conclude(

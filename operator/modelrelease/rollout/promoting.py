@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from modelrelease.api.durations import format_duration
 from modelrelease.api.images import image_tag
 from modelrelease.api.status import Outcome, Phase
@@ -20,10 +18,10 @@ from modelrelease.rollout.decision import (
     SetWeight,
 )
 from modelrelease.rollout.outcome import conclude, ended, history_with, stable_tag
-from modelrelease.rollout.progressing import is_fresh, without_evidence
-from modelrelease.rollout.retreat import release_autoscaler, retreat, without_nulls
+from modelrelease.rollout.progressing import hold, is_fresh
+from modelrelease.rollout.retreat import release_autoscaler, retreat
 from modelrelease.rollout.revision import revision_of, template_digest
-from modelrelease.rollout.running import has_env, template_mark
+from modelrelease.rollout.running import has_env, leftovers, template_mark, template_of, without_nulls
 from modelrelease.rollout.seen import DeploymentSeen, Manifest, Seen
 
 SETTLE_SECONDS = 5.0
@@ -50,9 +48,7 @@ def baking(seen: Seen, now: float) -> Decision | None:
         return conclude(seen, now, "Waiting for approval; annotate with modelrelease.dev/promote=next.")
     if status.approved_step <= status.steps and not is_fresh(seen):
         detail = seen.analysis.message if seen.analysis is not None else "no metrics yet."
-        overdue = without_evidence(seen, now, f"The bake is over, but there is no evidence: {detail}")
-        if overdue is not None:
-            return overdue
+        return hold(seen, now, f"The bake is over, but there is no evidence: {detail}")
     return _begin(seen, now)
 
 
@@ -71,16 +67,12 @@ def _begin(seen: Seen, now: float) -> Decision:
         changes={
             "phase": Phase.PROMOTING,
             "phase_started_at": now,
-            "stable_template": _pod_template(stable),
+            "stable_template": template_of(stable),
             "promoted_image": image,
         },
         announcements=(Announcement("Promoting", sentence),),
         again_seconds=0.0,
     )
-
-
-def _pod_template(stable: DeploymentSeen) -> Manifest:
-    return cast(Manifest, cast(dict[str, Any], stable.manifest["spec"])["template"])
 
 
 def promoting(seen: Seen, now: float) -> Decision | None:
@@ -116,7 +108,7 @@ def _is_as_released(seen: Seen) -> bool:
 
 
 def _was_touched(stable: DeploymentSeen, before: Manifest | None) -> bool:
-    return without_nulls(_pod_template(stable)) != without_nulls(before)
+    return without_nulls(template_of(stable)) != without_nulls(before)
 
 
 def _canary_lost(seen: Seen, now: float) -> Decision | None:
@@ -140,7 +132,9 @@ def _wanted_template(seen: Seen) -> Manifest:
     if before is None:
         raise Terminal("TemplateMissing", "The status lost stable's template; set stable's image by hand.")
     base = before if wanted is None else completed(wanted, before)
-    return with_release(base, seen.spec, seen.status.promoted_image)
+    dropped = seen.status.released_env if wanted is None else []
+    asked = {variable.name for variable in seen.spec.env}
+    return with_release(base, seen.spec, seen.status.promoted_image, [one for one in dropped if one.name not in asked])
 
 
 def _stable_template(seen: Seen, now: float) -> Decision | None:
@@ -164,7 +158,9 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
 def _has_rest(seen: Seen, stable: DeploymentSeen) -> bool:
     """Whether stable has what a release may change beside the image: environment, and template in creation mode."""
     template = seen.spec.workload.template
-    return has_env(stable, seen.spec.env) and (template is None or template_mark(stable) == template_digest(template))
+    if not has_env(stable, seen.spec.env) or leftovers(seen.spec, stable, seen.status.released_env):
+        return False
+    return template is None or template_mark(stable) == template_digest(template)
 
 
 def _stable_ready(seen: Seen, now: float) -> Decision | None:
@@ -224,14 +220,16 @@ def _finish(seen: Seen, now: float) -> Decision:
     status = seen.status
     duration = format_duration(now - (status.started_at or now))
     message = f"{image_tag(status.canary.image)} was released in {duration} and serves all traffic."
+    # The specification may have been edited since: what is recorded is what stable was given.
+    released = (status.snapshot.spec if status.snapshot is not None else None) or seen.spec
     changes = {
         **ended(Phase.SUCCEEDED),
         "outcome": Outcome.SUCCEEDED,
         "outcome_reason": "Succeeded",
         "released_revision": status.revision,
         "released_image": status.canary.image,
-        "released_env": seen.spec.env,
-        "released_template": template_digest(seen.spec.workload.template),
+        "released_env": released.env,
+        "released_template": template_digest(released.workload.template),
         "history": history_with(status, Outcome.SUCCEEDED, message, now),
     }
     return conclude(seen, now, message, changes=changes, announcements=(Announcement("Succeeded", message),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelrelease.api.images import image_tag
+from modelrelease.api.spec import EnvVar
 from modelrelease.api.status import ConditionStatus, ConditionType, Phase, ReleaseStatus
 from modelrelease.errors import Terminal
 from modelrelease.rollout.beginning import REST_SECONDS, begin, held_up
@@ -152,7 +153,7 @@ def _as_wanted(seen: Seen, now: float) -> Decision | None:
             "revision": revision,
             "released_revision": revision,
             "released_image": seen.spec.image,
-            "released_env": seen.spec.env,
+            "released_env": _brought(seen),
             "released_template": template_digest(seen.spec.workload.template),
             "promoted_image": stable.image,
             "outcome": None,
@@ -160,6 +161,13 @@ def _as_wanted(seen: Seen, now: float) -> Decision | None:
         },
         announcements=(Announcement("Stable", message),) if first else (),
     )
+
+
+def _brought(seen: Seen) -> list[EnvVar]:
+    """Variables of stable that are a release's. What a user's own Deployment has had before is the user's."""
+    if seen.spec.workload.template is not None:
+        return seen.spec.env
+    return [variable for variable in seen.spec.env if variable in seen.status.released_env]
 
 
 def _stays_ended(seen: Seen, now: float) -> Decision | None:

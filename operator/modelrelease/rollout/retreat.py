@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import JsonValue
-
 from modelrelease.api.durations import format_duration
 from modelrelease.api.images import image_tag
 from modelrelease.api.status import Outcome, Phase
@@ -22,7 +20,8 @@ from modelrelease.rollout.decision import (
     StampVerdict,
 )
 from modelrelease.rollout.outcome import conclude, end_sentence, ended, history_with
-from modelrelease.rollout.seen import DeploymentSeen, Seen
+from modelrelease.rollout.running import template_of, without_nulls
+from modelrelease.rollout.seen import Seen
 
 
 def retreat(seen: Seen, now: float, reason: str, sentence: str, outcome: Outcome) -> Decision:
@@ -93,7 +92,7 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
     status, stable = seen.status, seen.stable
     if status.stable_template is None or stable is None:
         return None
-    if without_nulls(_template(stable)) != without_nulls(status.stable_template):
+    if without_nulls(template_of(stable)) != without_nulls(status.stable_template):
         return conclude(seen, now, status.message, effect=SetStableTemplate(status.stable_template))
     canary_serves = seen.canary is not None and seen.canary.available > 0
     if status.weight > 0 and canary_serves and not stable.is_rolled_out:
@@ -103,20 +102,6 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
         )
         return conclude(seen, now, sentence)
     return None
-
-
-def _template(stable: DeploymentSeen) -> JsonValue:
-    spec = stable.manifest["spec"]
-    return spec["template"] if isinstance(spec, dict) else None
-
-
-def without_nulls(value: JsonValue) -> JsonValue:
-    """A JSON value for comparison: API servers write absent fields as null, or not, as they like."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [without_nulls(item) for item in value]
-    return value
 
 
 def _weight(seen: Seen, now: float) -> Decision | None:

@@ -30,16 +30,48 @@ def began_late(seen: Seen, now: float) -> Decision | None:
 
 
 def capacity_follows(seen: Seen, now: float) -> Decision | None:
-    """Fewer canary pods than the step needs: first ask for more, and let the weight follow what is there."""
+    """The canary's size follows stable's; the weight goes down only where pods that it rests on are missing."""
     status, canary, stable = seen.status, seen.canary, seen.stable
     if status.phase not in SHIFTING or canary is None or stable is None or status.snapshot is None or status.step == 0:
         return None
     strategy = status.snapshot.strategy
-    needed = replicas_needed(strategy, stable.replicas, strategy.steps[status.step - 1].weight)
+    needed = pods_needed(seen, strategy, strategy.steps[status.step - 1].weight)
     if canary.replicas < needed:
+        return conclude(seen, now, status.message, changes={"scaled_at": now}, effect=ScaleCanary(needed))
+    if canary.replicas > _most_pods(seen, strategy) and stable.replicas > 0:
         return conclude(seen, now, status.message, effect=ScaleCanary(needed))
-    if canary.available >= needed or status.weight == 0:
+    if status.weight == 0:
         return None
+    if canary.available >= needed:
+        is_new = status.capacity not in (0, needed)
+        return conclude(seen, now, status.message, changes={"capacity": needed}) if is_new else None
+    grows = canary.available >= min(needed, status.capacity or needed)
+    in_time = now - (status.scaled_at or status.step_started_at or now) <= strategy.progress_deadline
+    if (grows and in_time) or stable.available == 0:
+        return None  # new pods are starting, or stable could not take the traffic anyway
+    return _lowered(seen, now, needed)
+
+
+def pods_needed(seen: Seen, strategy: Strategy, weight_percent: int) -> int:
+    """Canary pods for a weight beside stable's present size; while that is 0 or gone, at least what there were."""
+    stable = seen.stable.replicas if seen.stable is not None else 0
+    needed = replicas_needed(strategy, max(1, stable), weight_percent)
+    return needed if stable > 0 else max(needed, seen.status.capacity)
+
+
+def _most_pods(seen: Seen, strategy: Strategy) -> int:
+    """What the canary may have by now: capacity leads traffic, so as many as the step needs that may come next."""
+    steps = len(strategy.steps)
+    following = steps if seen.status.approved_step >= steps else min(steps, seen.status.step + 1)
+    return pods_needed(seen, strategy, strategy.steps[following - 1].weight)
+
+
+def _lowered(seen: Seen, now: float, needed: int) -> Decision | None:
+    """The highest step that the pods there are can carry; None where that is the present one."""
+    status, canary, stable = seen.status, seen.canary, seen.stable
+    if canary is None or stable is None or status.snapshot is None:
+        return None
+    strategy = status.snapshot.strategy
     step = max(1, step_for_capacity(strategy, stable.replicas, canary.available, status.step))
     if step == status.step:
         return None
@@ -71,6 +103,7 @@ def step_changes(seen: Seen, now: float, step: int) -> dict[str, Any]:
         "weight": weight,
         "step_started_at": now,
         "ever_weighted": True,
+        "capacity": pods_needed(seen, strategy, weight),
     }
     state = seen.analysis.state if seen.analysis is not None else None
     if state is not None:
@@ -111,9 +144,9 @@ def come_back(seen: Seen, now: float) -> Decision | None:
 def _step_to_come_back_to(seen: Seen, canary: DeploymentSeen, strategy: Strategy, now: float) -> int | None:
     """The step that was left; a lower one where its pods do not all come back in time; None: wait for them."""
     status = seen.status
-    stable = seen.stable.replicas if seen.stable is not None else 1
-    if canary.available >= replicas_needed(strategy, stable, strategy.steps[status.step - 1].weight):
+    if canary.available >= pods_needed(seen, strategy, strategy.steps[status.step - 1].weight):
         return status.step
     if now - (status.step_started_at or now) <= strategy.progress_deadline:
         return None
+    stable = seen.stable.replicas if seen.stable is not None else 1
     return max(1, step_for_capacity(strategy, stable, canary.available, status.step))

@@ -129,7 +129,8 @@ def test_only_what_nobody_can_name_beforehand_keeps_unknown_fields() -> None:
     preserving = {path for path, node in nodes(resource_schema()) if node.get("x-kubernetes-preserve-unknown-fields")}
     template = ".spec.workload.template"
     inside = {template, f"{template}.metadata", f"{template}.spec", f"{template}.spec.containers[]"}
-    assert inside | {".status.judge", ".status.stableTemplate"} == preserving
+    snapshot = {path.replace(".spec", ".status.snapshot", 1) for path in inside}
+    assert inside | snapshot | {".status.judge", ".status.stableTemplate"} == preserving
 
 
 def test_lists_merge_by_what_identifies_their_items() -> None:

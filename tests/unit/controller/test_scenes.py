@@ -129,6 +129,53 @@ async def test_an_environment_alone_is_released() -> None:
     assert Phase.SUCCEEDED is world.status.phase
 
 
+async def test_a_variable_that_is_dropped_from_the_specification_goes_from_stable_by_a_release() -> None:
+    world = World(rps=40)
+    world.deploy_stable()
+    mine = {"name": "THREADS", "value": "2"}
+    world.touch(
+        Kind.DEPLOYMENT, NAME, lambda body: body["spec"]["template"]["spec"]["containers"][0].update(env=[mine])
+    )
+    await world.run(40)
+    world.apply(NEW_IMAGE, env=[{"name": "MODEL_URI", "value": "s3://b"}])
+    await world.run(900, until=_over)
+    assert [mine, {"name": "MODEL_URI", "value": "s3://b"}] == _container(world)["env"]
+
+    world.apply(NEW_IMAGE, env=[])
+    await world.run(900, until=lambda one: len(one.status.history) == 2 and _over(one))
+
+    assert (Phase.SUCCEEDED, [mine]) == (world.status.phase, _container(world)["env"])
+    writes = len(world.cluster.writes)
+    await world.run(400)
+    assert [] == _writes(world, writes)
+
+
+async def test_a_stable_that_grows_takes_no_traffic_from_a_healthy_canary() -> None:
+    world = await _world(2, strategy={**_STRATEGY, "stepDeadline": "1h"})
+    await world.run(300, until=lambda one: one.weight == 50)
+    world.touch(Kind.DEPLOYMENT, NAME, lambda body: body["spec"].update(replicas=6))
+    await world.run(600, until=_over)
+    weights = [weight for _, weight in world.weights]
+    assert (Phase.SUCCEEDED, [0, 1, 5, 20, 50, 100, 0]) == (world.status.phase, weights)
+
+
+async def test_an_edit_of_the_canarys_template_takes_its_traffic_first() -> None:
+    world = await _world()
+    await world.run(300, until=lambda one: one.weight == 5)
+
+    def restrict(body: dict[str, Any]) -> None:
+        body["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"memory": "16Mi"}}
+
+    world.touch(Kind.DEPLOYMENT, CANARY, restrict)
+    before = len(world.cluster.writes)
+    await world.run(2)
+    assert 0 == world.weight
+    assert ("replace", "VIRTUAL_SERVICE") == _writes(world, before)[0]
+    await world.run(600, until=lambda one: one.status.phase is Phase.SUCCEEDED)
+    assert [Outcome.SUCCEEDED, Outcome.SUPERSEDED] == [entry.outcome for entry in world.status.history]
+
+
+_STRATEGY = cast(dict[str, Any], release(NEW_IMAGE))["spec"]["strategy"]
 TEMPLATE: dict[str, Any] = {"spec": {"containers": [{"name": "server", "ports": [{"containerPort": 8000}]}]}}
 
 

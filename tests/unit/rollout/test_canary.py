@@ -11,13 +11,12 @@ from modelrelease.rollout.canary import (
     canary_deployment,
     canary_service,
     container_name,
-    created_stable,
-    created_virtual_service,
     route_reference,
     stamped_reference,
     with_release,
 )
 from modelrelease.rollout.labels import MANAGED_BY, OPERATOR, RELEASE, REVISION, canary_name, release_label, suffixed
+from modelrelease.rollout.provision import created_stable, created_virtual_service
 from modelrelease.rollout.revision import revision_of
 from simulation.looks import spec_of
 from simulation.world import NAME, NEW_IMAGE, deployment, service

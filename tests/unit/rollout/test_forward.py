@@ -23,7 +23,7 @@ from simulation.cases import (
     check,
     strategy,
 )
-from simulation.looks import NOW, analysis_seen, canary_seen, seen_of, spec_of
+from simulation.looks import NOW, analysis_seen, canary_seen, seen_of, spec_of, stable_seen
 
 
 def _waiting(**changes: Any) -> Seen:
@@ -108,6 +108,37 @@ FORWARD = (
         _waiting(spec=strategy(onStepDeadline="Promote"), status=LATE, analysis=analysis_seen(SPEC)),
         SetWeight(50),
         {"step": 4},
+    ),
+    Case(
+        "the deadline promotes nothing without metrics",
+        seen_of(
+            spec=strategy(onStepDeadline="Promote"),
+            status=LATE,
+            analysis=analysis_seen(SPEC, health=MetricsHealth.UNAVAILABLE),
+        ),
+        None,
+        {"step": 3, "weight": 20},
+        "nothing is promoted without metrics",
+    ),
+    Case(
+        "nor does it end the bake without metrics",
+        seen_of(
+            Phase.BAKING,
+            spec=strategy(onStepDeadline="Promote"),
+            status={"step": 5, "weight": 100, "confirmed_weight": 100, **LATE},
+            canary=TEN,
+            analysis=analysis_seen(SPEC, health=MetricsHealth.STALE),
+        ),
+        None,
+        {"phase": Phase.BAKING, "weight": 100},
+        "nothing is promoted without metrics",
+    ),
+    Case(
+        "nothing goes forward beside a stable without pods",
+        seen_of(stable=stable_seen(available=0), analysis=analysis_seen(SPEC, gate=True)),
+        None,
+        {"step": 3, "weight": 20},
+        "promote=full",
     ),
     Case(
         "the deadline is not for people",

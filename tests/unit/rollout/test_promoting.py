@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from modelrelease.api.spec import EnvVar
 from modelrelease.api.status import (
     Outcome,
     Phase,
+    snapshot_of,
 )
 from modelrelease.rollout.canary import completed
 from modelrelease.rollout.decide import decide
@@ -20,6 +22,7 @@ from modelrelease.rollout.decision import (
 )
 from modelrelease.rollout.labels import TEMPLATE
 from modelrelease.rollout.revision import template_digest
+from modelrelease.rollout.running import template_of
 from modelrelease.rollout.seen import MetricsHealth, Seen
 from simulation.cases import (
     BACK,
@@ -67,6 +70,17 @@ def _stable_with(image: str, annotations: dict[str, str] | None = None, **change
     return stable_seen(image=image, manifest=manifest, **changes)
 
 
+DROPPED = EnvVar(name="MODEL", value="b")
+KEPT = {"name": "THREADS", "value": "2"}
+
+
+def _stable_with_env() -> Any:
+    manifest: Any = deployment(10)
+    manifest["spec"]["template"] = _template_of(STABLE_IMAGE, env=[KEPT, DROPPED.model_dump()])
+    return stable_seen(manifest=manifest, env=(("THREADS", "2"), ("MODEL", "b")))
+
+
+WITH_ENV = _stable_with_env()
 ENV = spec_of(STABLE_IMAGE, env=[{"name": "MODEL", "value": "b"}])
 CREATED_TEMPLATE: Any = {"metadata": {}, "spec": {"containers": [{"name": "server", "resources": {}}]}}
 CREATED = spec_of(STABLE_IMAGE, workload={"template": CREATED_TEMPLATE})
@@ -212,6 +226,70 @@ PROMOTION = (
         {"phase": Phase.ROLLING_BACK, "weight": 100},
     ),
     Case(
+        "somebody else's weight while stable rolls is put back",
+        _promoting(stable=_stable_with(NEW_IMAGE, is_rolled_out=False), route=route_seen(50)),
+        SetWeight(100),
+        {"fights": 1, "paused": False},
+    ),
+    Case(
+        "a destination that somebody removed while stable rolls, too",
+        _promoting(stable=_stable_with(NEW_IMAGE, is_rolled_out=False), route=route_seen(0)),
+        SetWeight(100),
+        {"fights": 1},
+    ),
+    Case(
+        "but not for ever: the promotion goes on",
+        _promoting(stable=_stable_with(NEW_IMAGE), route=route_seen(50), status={"fights": 3}),
+        SetWeight(0),
+        {"weight": 0, "paused": False},
+    ),
+    Case(
+        "a weight of 0 that the operator wrote before it died is the end",
+        _promoting(stable=_stable_with(NEW_IMAGE), route=route_seen(0, has_canary=True)),
+        None,
+        {"weight": 0, "phase": Phase.PROMOTING, "fights": 0},
+    ),
+    Case(
+        "no weight for a canary without pods",
+        _promoting(stable=_stable_with(NEW_IMAGE), route=route_seen(50), canary=gone()),
+        SetWeight(0),
+        {"weight": 0},
+    ),
+    Case(
+        "deletion while stable rolls takes it back",
+        _promoting(is_deleting=True, stable=_stable_with(NEW_IMAGE, is_rolled_out=False)),
+        None,
+        {"phase": Phase.ROLLING_BACK, "weight": 100},
+    ),
+    Case(
+        "deletion after the traffic is back leaves stable as it is",
+        _promoting(is_deleting=True, stable=_stable_with(NEW_IMAGE), status={"weight": 0}, route=THIRD),
+        RestoreRoute(),
+        {"phase": Phase.PROMOTING},
+    ),
+    Case(
+        "also where only the route says so",
+        _promoting(is_deleting=True, stable=_stable_with(NEW_IMAGE), route=route_seen(0, has_canary=True)),
+        None,
+        {"phase": Phase.PROMOTING, "weight": 0},
+    ),
+    Case(
+        "a variable that the specification dropped goes from stable, others stay",
+        _promoting(status={"released_env": [DROPPED], "stable_template": template_of(WITH_ENV)}, stable=WITH_ENV),
+        SetStableTemplate(_template_of(NEW_IMAGE, env=[KEPT])),
+    ),
+    Case(
+        "one that somebody has set anew stays, too",
+        _promoting(
+            status={
+                "released_env": [EnvVar(name="MODEL", value="other")],
+                "stable_template": template_of(WITH_ENV),
+            },
+            stable=WITH_ENV,
+        ),
+        SetStableTemplate(_template_of(NEW_IMAGE, env=[KEPT, DROPPED.model_dump()])),
+    ),
+    Case(
         "the end",
         _promoting(stable=_stable_with(NEW_IMAGE), status={"weight": 0}, route=route_seen(0), canary=None),
         None,
@@ -231,3 +309,19 @@ def test_nulls_in_a_template_are_no_difference() -> None:
     status = {**PROMOTING, "stable_template": before, "outcome": Outcome.ROLLED_BACK, "outcome_reason": "Aborted"}
     seen = seen_of(Phase.ROLLING_BACK, status=status, canary=STAMPED)
     assert SetWeight(0) == decide(seen, NOW).effect
+
+
+def test_what_is_recorded_is_what_was_released_whatever_is_asked_for_by_then() -> None:
+    spec = spec_of(env=[{"name": "MODEL", "value": "b"}])
+    seen = _promoting(
+        spec,
+        stable=_stable_with(NEW_IMAGE),
+        status={"weight": 0, "snapshot": snapshot_of(spec, 0)},
+        route=route_seen(0),
+        canary=None,
+    )
+    edited = replace(seen, spec=spec_of(env=[{"name": "MODEL", "value": "c"}]))
+
+    status = decide(edited, NOW).status
+
+    assert (Phase.SUCCEEDED, [DROPPED]) == (status.phase, status.released_env)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from modelrelease.api.spec import EnvVar
 from modelrelease.api.status import ConditionStatus, ConditionType, Phase
 from modelrelease.controller.refresh import is_significant
 from modelrelease.rollout.decide import decide
@@ -115,6 +116,31 @@ AT_REST = (
         resting(Phase.ROLLED_BACK, stable=stable_seen()),
         None,
         {"phase": Phase.ROLLED_BACK, "tag": "v1.1.0"},
+    ),
+    Case(
+        "a variable that is not asked for any more is released away",
+        resting(
+            has_finalizer=True,
+            status={"released_env": [EnvVar(name="MODEL", value="b")], "released_revision": "before"},
+            stable=stable_seen(image=NEW_IMAGE, env=(("MODEL", "b"),)),
+        ),
+        None,
+        {"phase": Phase.PREPARING},
+    ),
+    Case(
+        "one that nobody released is stable's own",
+        resting(stable=stable_seen(image=NEW_IMAGE, env=(("MODEL", "b"),))),
+        None,
+        {"phase": Phase.SUCCEEDED},
+    ),
+    Case(
+        "nor is one that stable had before the first release",
+        replace(
+            resting(Phase.INITIALIZING, stable=stable_seen(image=NEW_IMAGE, env=(("MODEL", "b"),))),
+            spec=spec_of(env=[{"name": "MODEL", "value": "b"}]),
+        ),
+        None,
+        {"phase": Phase.STABLE, "released_env": []},
     ),
     Case("no stable", resting(stable=None), None, {"phase": Phase.SUCCEEDED}, "create it"),
     Case("a conflict", resting(conflict="other"), None, {"phase": Phase.SUCCEEDED}, "'other'"),

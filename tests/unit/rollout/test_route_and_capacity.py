@@ -112,7 +112,93 @@ ROUTES = (
         {"step": 2, "weight": 5, "fights": 0},
     ),
     Case("a canary scaled down by hand", seen_of(canary=canary_seen(SPEC, replicas=1)), ScaleCanary(2), {"weight": 20}),
-    Case("stable grew", seen_of(stable=stable_seen(replicas=20)), ScaleCanary(4), {"weight": 20}),
+    Case(
+        "stable grew: more pods are asked for first",
+        seen_of(stable=stable_seen(replicas=20), status={"capacity": 2}),
+        ScaleCanary(4),
+        {"weight": 20, "scaled_at": NOW},
+    ),
+    Case(
+        "while they start a healthy canary keeps its weight",
+        seen_of(
+            stable=stable_seen(replicas=20),
+            canary=canary_seen(SPEC, replicas=4, available=2),
+            status={"capacity": 2, "scaled_at": NOW - 5},
+        ),
+        None,
+        {"weight": 20, "step": 3},
+    ),
+    Case(
+        "pods that are missing while they start count as ever",
+        seen_of(
+            stable=stable_seen(replicas=20),
+            canary=canary_seen(SPEC, replicas=4, available=1),
+            status={"capacity": 2, "scaled_at": NOW - 5},
+        ),
+        SetWeight(5),
+        {"weight": 5, "step": 2, "capacity": 1},
+    ),
+    Case(
+        "pods that do not start in time are missing",
+        seen_of(
+            stable=stable_seen(replicas=20),
+            canary=canary_seen(SPEC, replicas=4, available=2),
+            status={"capacity": 2, "scaled_at": NOW - 31},
+        ),
+        SetWeight(5),
+        {"weight": 5, "step": 2},
+    ),
+    Case(
+        "once they are there the weight rests on them",
+        seen_of(
+            stable=stable_seen(replicas=20),
+            canary=canary_seen(SPEC, replicas=4, available=4),
+            status={"capacity": 2, "scaled_at": NOW - 5},
+        ),
+        None,
+        {"weight": 20, "capacity": 4},
+    ),
+    Case(
+        "stable shrank: the canary follows",
+        seen_of(canary=canary_seen(SPEC, replicas=10, available=10), status={"capacity": 2}),
+        ScaleCanary(2),
+        {"weight": 20},
+    ),
+    Case(
+        "pods for the next step are no surplus",
+        seen_of(canary=canary_seen(SPEC, replicas=5, available=3), status={"capacity": 2}),
+        None,
+        {"weight": 20, "step": 3},
+    ),
+    Case(
+        "a stable at 0 tells nothing about the size that is needed",
+        seen_of(
+            stable=stable_seen(replicas=0, available=0),
+            canary=canary_seen(SPEC, replicas=10, available=10),
+            status={"capacity": 2},
+        ),
+        None,
+        {"weight": 20, "capacity": 2},
+        "Stable has no available pod",
+    ),
+    Case(
+        "no traffic is pushed onto a stable without pods",
+        seen_of(stable=stable_seen(available=0), canary=canary_seen(SPEC, available=1), status={"capacity": 2}),
+        None,
+        {"weight": 20},
+    ),
+    Case(
+        "stable's scaling to 0 does not shrink what comes back",
+        seen_of(
+            stable=stable_seen(replicas=0, available=0),
+            status={"weight": 0, "losses": 1, "capacity": 2, "step_started_at": NOW - 5},
+            route=route_seen(0, has_canary=True),
+            canary=canary_seen(SPEC, available=1),
+        ),
+        None,
+        {"weight": 0},
+        "waiting for the others",
+    ),
     Case(
         "a fixed number of canary pods",
         seen_of(

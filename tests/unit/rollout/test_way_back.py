@@ -17,6 +17,7 @@ from modelrelease.rollout.decision import (
     SetAutoscalerMinimum,
     SetWeight,
 )
+from modelrelease.rollout.running import mark_of
 from modelrelease.rollout.seen import AutoscalerSeen, MetricsHealth
 from simulation.cases import (
     BACK,
@@ -158,6 +159,29 @@ WAY_BACK = (
             canary=canary_seen(spec_of(env=[{"name": "MODEL", "value": "b"}]), env=(("MODEL", "c"),)),
         ),
         SetWeight(0),
+        {**BACK, "outcome_reason": "CanaryChanged"},
+    ),
+    Case(
+        "anything else in the canary's template edited by hand",
+        seen_of(status={"canary_template": "0123456789"}),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "CanaryChanged", "outcome": Outcome.SUPERSEDED},
+    ),
+    Case(
+        "a template that is as it was",
+        seen_of(status={"canary_template": mark_of(canary_seen(SPEC))}),
+        None,
+        {"phase": Phase.PROGRESSING, "weight": 20},
+    ),
+    Case(
+        "a canary edited before its first step gets no traffic",
+        seen_of(
+            Phase.PREPARING,
+            status={"weight": 0, "confirmed_weight": 0, "step": 0, "ever_weighted": False},
+            route=route_seen(0),
+            canary=canary_seen(SPEC, image=STABLE_IMAGE),
+        ),
+        None,
         {**BACK, "outcome_reason": "CanaryChanged"},
     ),
     Case(
