@@ -219,6 +219,14 @@ class Analysis(Model):
     warm_up: Duration = Field(
         default=30.0, description="Time after the canary's pods change that is not counted, in both arms."
     )
+    baseline: Duration = Field(
+        default=600.0,
+        description=(
+            "Stable's history that shows its P99 before traffic moves. A younger stable is waited for until it has "
+            "shown enough requests, at most this long; of an older one up to six times as much is read where it takes "
+            "that many."
+        ),
+    )
     min_requests: Annotated[int, Field(ge=1)] = Field(
         default=50, description="With advance: Time, least number of canary requests in a step."
     )

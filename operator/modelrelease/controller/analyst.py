@@ -95,8 +95,13 @@ class Analyst:
         intake = Intake.of(snapshot, case.scrape_seconds)
         until = grid_before(answer.end_seconds - case.lag_seconds, snapshot.analysis.interval)
         if case.state is None:
-            history = History(answer.samples, answer.pods, answer.end_seconds, until)
-            case.state = intake.begun(history, pods, step=step)
+            begins = intake.history_begins(pods)
+            since = max(answer.end_seconds - case.history_seconds, begins)
+            state = intake.begun(History(answer.samples, answer.pods, since, until), step=step)
+            if step > 0:
+                case.state = state
+            else:
+                case.begin(state, begins)
             return
         before = case.state.cursor_seconds
         case.state = intake.advanced(case.state, answer.samples, pods, until=until)
@@ -160,6 +165,8 @@ class Analyst:
         cases = {key: case for key, case in self._cases.items() if case.analysis.provider == provider}
         together: dict[Key, Case] = {}
         for key, case in cases.items():
+            if case.is_patient(now):
+                continue
             if case.is_behind(now):
                 end = case.end_seconds(now)
                 await self._ask(metrics, {key: case}, case.start_seconds(now), end, is_piece=end < now)

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from modelrelease.api.durations import format_duration
 from modelrelease.api.spec import Analysis
-from modelrelease.controller.intake import BASELINE_SECONDS
-from modelrelease.judge import LOOKBACK_SCRAPES, Series, State
+from modelrelease.judge import LOOKBACK_SCRAPES, Series, State, history_shortfall
 from modelrelease.ports import Samples, Watched
 from modelrelease.rollout.analysis import grid_before
 from modelrelease.rollout.seen import MetricsHealth
+
+LONGER_HISTORY = 6
+"""How many times the baseline is read where that holds too few requests to know stable's P99."""
+
+HISTORY_AGAIN_SECONDS = 5.0
+"""How often the whole history is asked for while it is waited for."""
 
 CHUNK_SECONDS = 600.0
 """Longest range that one query asks for; a longer gap after a restart is caught up piece by piece."""
@@ -39,8 +45,14 @@ class Case:
     identity: tuple[str, float | None]
     """Revision and start of the step: another one means another checkpoint."""
     state: State | None = None
-    """None until stable's history was read."""
+    """None until stable's history was read, and was enough."""
     answer: Answer = field(default_factory=Answer)
+    reads_more: bool = False
+    """Whether more of stable's history is read than the baseline."""
+    history_missing: str = ""
+    """Why stable's history is not enough yet, in a sentence."""
+    ask_from_seconds: float = 0.0
+    """When to ask for the history again."""
 
     @property
     def lag_seconds(self) -> float:
@@ -48,9 +60,14 @@ class Case:
         wanted = self.analysis.lag
         return max(self.scrape_seconds, wanted if wanted is not None else 2 * self.scrape_seconds)
 
+    @property
+    def history_seconds(self) -> float:
+        """How much of stable's history is asked for."""
+        return self.analysis.baseline * (LONGER_HISTORY if self.reads_more else 1)
+
     def start_seconds(self, now: float) -> float:
         """Where the next question begins."""
-        since = now - BASELINE_SECONDS if self.state is None else min(self.state.cursor_seconds, now)
+        since = now - self.history_seconds if self.state is None else min(self.state.cursor_seconds, now)
         return since - LOOKBACK_SCRAPES * self.scrape_seconds
 
     def end_seconds(self, now: float) -> float:
@@ -62,6 +79,33 @@ class Case:
     def is_behind(self, now: float) -> bool:
         """Whether its samples are asked for apart, so that all others need not ask for so many."""
         return self.state is None or now - self.state.cursor_seconds > self.lag_seconds + CHUNK_SECONDS / 4
+
+    def is_patient(self, now: float) -> bool:
+        """Whether its next question has time."""
+        return self.state is None and now < self.ask_from_seconds
+
+    def begin(self, state: State, begins_seconds: float) -> None:
+        """Take the state from stable's history, unless that says too little about stable's P99 and more is to be had.
+
+        Of a stable that has served for long, more is asked for at once. Of a young one there will be more, until it is
+        as old as the baseline; what is not known by then is not waited for.
+
+        Args:
+            begins_seconds: since when stable's history tells something, in unix seconds.
+        """
+        short, left = history_shortfall(state), begins_seconds + self.analysis.baseline - self.answer.end_seconds
+        self.history_missing = ""
+        if short and left > 0:
+            self.history_missing = (
+                f"Stable has served for too short a time to know its P99: it takes about {short:,} more requests, or "
+                f"{format_duration(max(1.0, left))}."
+            )
+            self.ask_from_seconds = self.answer.end_seconds + min(left, HISTORY_AGAIN_SECONDS)
+        elif short and not self.reads_more and left < 0:
+            self.reads_more = True
+            self.answer = Answer()
+        else:
+            self.state = state
 
     def has_news(self, now: float) -> bool:
         """Whether a grid point has become old enough since the last answer, or there was none."""
@@ -95,4 +139,6 @@ class Case:
             )
         if self.state is not None and now - self.state.cursor_seconds > allowed + self.lag_seconds:
             return MetricsHealth.WAITING, "Waiting for samples of both arms to be complete."
+        if self.state is None and self.history_missing:
+            return MetricsHealth.WAITING, self.history_missing
         return MetricsHealth.FRESH, " ".join(filter(None, ("Metrics are fresh.", self.watched.senders.problem)))

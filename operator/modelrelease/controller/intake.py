@@ -12,9 +12,6 @@ from modelrelease.judge import Series, Settings, State, Window, begin, enter_ste
 from modelrelease.ports import Samples
 from modelrelease.rollout.analysis import grid_after, grid_before, judge_settings
 
-BASELINE_SECONDS = 600.0
-"""Stable's history that thresholds and stakes are chosen from before traffic moves."""
-
 
 @dataclass(frozen=True, slots=True)
 class Pods:
@@ -33,13 +30,13 @@ class History:
     """What a release begins with.
 
     pods: stable's pods by themselves; empty where they do not report.
-    end_seconds: where the samples end.
+    since_seconds: where what tells something about the version that runs begins.
     until_seconds: the last grid point whose samples are all in.
     """
 
     samples: Samples
     pods: Mapping[str, tuple[Series, ...]]
-    end_seconds: float
+    since_seconds: float
     until_seconds: float
 
 
@@ -55,20 +52,23 @@ class Intake:
     def of(snapshot: Snapshot, scrape_seconds: float) -> Intake:
         return Intake(judge_settings(snapshot.strategy, snapshot.analysis), snapshot.analysis, scrape_seconds)
 
-    def begun(self, history: History, pods: Pods, *, step: int) -> State:
+    def history_begins(self, pods: Pods) -> float:
+        """Since when what stable does tells something about the version that runs, in unix seconds."""
+        return (pods.stable_since_seconds or 0) + self.analysis.warm_up
+
+    def begun(self, history: History, *, step: int) -> State:
         """The state before any traffic moves, or in `step` (counted from 1): the checkpoint is lost then, or there was
         none when a person waived the comparison."""
-        until = history.until_seconds
-        oldest = max(history.end_seconds - BASELINE_SECONDS, (pods.stable_since_seconds or 0) + self.analysis.warm_up)
+        since, until = history.since_seconds, history.until_seconds
         state = begin(
             self.settings,
             at_seconds=until,
-            baseline=self._windows(history.samples.series, grid_after(oldest, self.analysis.interval), until),
-            baseline_by_pod=self._by_pod(history, oldest),
+            baseline=self._windows(history.samples.series, grid_after(since, self.analysis.interval), until),
+            baseline_by_pod=self._by_pod(history),
         )
         return enter_step(state, self.settings, step=step - 1, at_seconds=until) if step > 0 else state
 
-    def _by_pod(self, history: History, oldest: float) -> Mapping[str, list[Window]] | None:
+    def _by_pod(self, history: History) -> Mapping[str, list[Window]] | None:
         """The history of each of stable's pods; None where there are not two to compare.
 
         Pods are scraped at different moments, so their windows are so long that each holds a scrape of every pod:
@@ -77,7 +77,7 @@ class Intake:
         if len(history.pods) < 2:
             return None
         interval = self.analysis.interval * math.ceil(2 * self.scrape_seconds / self.analysis.interval)
-        after = grid_after(oldest, interval)
+        after = grid_after(history.since_seconds, interval)
         return {
             pod: self._windows(series, after, history.until_seconds, interval) for pod, series in history.pods.items()
         }

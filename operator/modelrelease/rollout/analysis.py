@@ -10,6 +10,9 @@ from modelrelease.api.status import AnalysisStatus, MetricStatus
 from modelrelease.judge import Assessment, ErrorTolerance, LatencyTolerance, MetricAssessment, Settings
 from modelrelease.rollout.seen import AnalysisSeen
 
+UNRESOLVABLE_REASON = "LatencyUnresolvable"
+"""Reason of the condition and the Event where the buckets cannot show stable's P99."""
+
 
 def judge_settings(strategy: Strategy, analysis: Analysis) -> Settings:
     """The judge's settings of a release, from the snapshot that it began with."""
@@ -63,9 +66,22 @@ def _metric(metric: MetricAssessment) -> MetricStatus:
         canary_requests=metric.requests_canary,
         rollback_evidence=round(metric.rollback_evidence, 3),
         promotion_evidence=round(metric.promotion_evidence, 3),
-        message=""
-        if metric.resolvable
-        else "The latency buckets cannot resolve stable's P99, so latency is not compared.",
+        message="" if metric.resolvable else _unresolvable(metric),
+    )
+
+
+def unresolvable_sentence(assessment: Assessment | None) -> str:
+    """Why latency is not compared, and the remedy; empty where it is."""
+    metrics = assessment.metrics if assessment is not None else ()
+    return next((_unresolvable(metric) for metric in metrics if not metric.resolvable), "")
+
+
+def _unresolvable(metric: MetricAssessment) -> str:
+    p99 = metric.stable_p99_ms
+    where = f"around {p99:.0f} ms" if p99 is not None else "where its latencies are"
+    return (
+        "No latency bucket lies near stable's P99, or it had too few requests to tell, so latency is not compared. Use "
+        f"finer buckets {where}."
     )
 
 
@@ -87,7 +103,8 @@ def _comparison(metric: MetricAssessment) -> str:
     if metric.name == "latency":
         if metric.canary_p99_ms is None or metric.stable_p99_ms is None:
             return ""
-        return f"P99 {metric.canary_p99_ms:.0f} ms (stable {metric.stable_p99_ms:.0f} ms)"
+        note = "" if metric.resolvable else ", not compared"
+        return f"P99 {metric.canary_p99_ms:.0f} ms (stable {metric.stable_p99_ms:.0f} ms{note})"
     if metric.canary_value is None or metric.stable_value is None:
         return ""
     return f"error rate {metric.canary_value:.2%} (stable {metric.stable_value:.2%})"

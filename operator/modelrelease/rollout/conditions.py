@@ -13,6 +13,7 @@ from modelrelease.api.status import (
     Phase,
     ReleaseStatus,
 )
+from modelrelease.rollout.analysis import UNRESOLVABLE_REASON, unresolvable_sentence
 from modelrelease.rollout.labels import RELEASE, release_label
 from modelrelease.rollout.revision import revision_of
 from modelrelease.rollout.seen import DeploymentSeen, MetricsHealth, Seen
@@ -128,14 +129,14 @@ def _analysis_healthy(status: ReleaseStatus, seen: Seen) -> _Fact:
     if status.phase.is_at_rest:
         return ConditionStatus.UNKNOWN, "NotAnalysing", "No analysis is under way."
     healthy = seen.analysis is None or seen.analysis.health in (MetricsHealth.FRESH, MetricsHealth.WAITING)
+    skipped = unresolvable_sentence(seen.analysis.assessment) if seen.analysis is not None and healthy else ""
     if seen.analysis is None or (healthy and status.phase is Phase.PREPARING):
+        if skipped:
+            return ConditionStatus.UNKNOWN, UNRESOLVABLE_REASON, skipped
         return ConditionStatus.UNKNOWN, "NotAnalysing", "Analysis begins with the first step."
-    reason = "MetricsFresh" if healthy else str(seen.analysis.health)
-    skipped = [metric.message for metric in status.analysis.metrics if metric.message]
-    message = "; ".join(skipped) if healthy and skipped else seen.analysis.message
-    if healthy and skipped:
-        reason = "LatencyUnresolvable"
-    return _truth(healthy), reason, message
+    if skipped:
+        return ConditionStatus.TRUE, UNRESOLVABLE_REASON, skipped
+    return _truth(healthy), "MetricsFresh" if healthy else str(seen.analysis.health), seen.analysis.message
 
 
 def _paused(status: ReleaseStatus, seen: Seen) -> _Fact:

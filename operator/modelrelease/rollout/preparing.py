@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from modelrelease.api.images import image_tag
 from modelrelease.api.spec import OnUnresolvable, PolicyCoverage, Strategy
-from modelrelease.api.status import HeldAutoscaler, Outcome, Phase
+from modelrelease.api.status import ConditionType, HeldAutoscaler, Outcome, Phase
 from modelrelease.errors import Terminal
+from modelrelease.rollout.analysis import UNRESOLVABLE_REASON, unresolvable_sentence
 from modelrelease.rollout.canary import canary_deployment
 from modelrelease.rollout.capacity import replicas_needed
 from modelrelease.rollout.conditions import Stall, policies_sentence
@@ -218,25 +219,25 @@ def _metrics(seen: Seen, now: float) -> Decision | None:
     ready = analysis is not None and analysis.state is not None and analysis.health is MetricsHealth.FRESH
     if ready or is_promoted_in_full(seen):
         return None
-    silent = (MetricsHealth.UNAVAILABLE, MetricsHealth.STALE)
-    detail = analysis.message if analysis is not None and analysis.health in silent else ""
+    detail = analysis.message if analysis is not None and analysis.health is not MetricsHealth.FRESH else ""
     sentence = f"The canary is available; reading stable's metrics before any traffic moves. {detail}".strip()
     return conclude(seen, now, sentence, again_seconds=1.0)
 
 
 def _latency(seen: Seen, now: float) -> Decision | None:
-    assessment = seen.analysis.assessment if seen.analysis is not None else None
-    hold = (
-        seen.status.snapshot is not None
-        and seen.status.snapshot.analysis.latency_p99.on_unresolvable is OnUnresolvable.HOLD
-    )
-    if assessment is None or not hold or all(metric.resolvable for metric in assessment.metrics):
+    """Buckets that cannot show stable's P99: hold, or say before any traffic moves that errors alone will decide."""
+    assessment, snapshot = seen.analysis.assessment if seen.analysis is not None else None, seen.status.snapshot
+    sentence = unresolvable_sentence(assessment)
+    if not sentence or snapshot is None or is_promoted_in_full(seen):
         return None
-    sentence = (
-        "The latency buckets cannot resolve stable's P99; use finer buckets, or set "
-        "spec.analysis.latencyP99.onUnresolvable to Skip."
-    )
-    return conclude(seen, now, sentence, stall=Stall("LatencyUnresolvable", sentence))
+    if snapshot.analysis.latency_p99.on_unresolvable is OnUnresolvable.HOLD:
+        sentence = f"{sentence} The release holds; set spec.analysis.latencyP99.onUnresolvable to Skip to go on so."
+        return conclude(seen, now, sentence, stall=Stall(UNRESOLVABLE_REASON, sentence))
+    condition = seen.status.condition(ConditionType.ANALYSIS_HEALTHY)
+    if condition is not None and condition.reason == UNRESOLVABLE_REASON:
+        return None
+    said = Announcement(UNRESOLVABLE_REASON, f"{sentence} Errors alone decide.", warning=True)
+    return conclude(seen, now, sentence, announcements=(said,))
 
 
 def _first_step(seen: Seen, now: float) -> Decision:

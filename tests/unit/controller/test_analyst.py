@@ -12,8 +12,8 @@ from fakes import FakeClock, FakeMetrics
 from modelrelease.api.spec import Analysis
 from modelrelease.api.status import Phase, ReleaseStatus, Snapshot
 from modelrelease.controller.analyst import Analyst
-from modelrelease.controller.case import CHUNK_SECONDS
-from modelrelease.controller.intake import BASELINE_SECONDS, Pods
+from modelrelease.controller.case import CHUNK_SECONDS, LONGER_HISTORY
+from modelrelease.controller.intake import Pods
 from modelrelease.judge import State, enter_step
 from modelrelease.ports import Key, Samples, Senders, Watched
 from modelrelease.rollout.analysis import grid_after, judge_settings
@@ -87,7 +87,7 @@ class Bench:
 
     async def begun(self) -> State:
         """Baseline read and the first step entered."""
-        self.traffic(60, to_canary=0)
+        self.traffic(70, to_canary=0)
         seen = await self.tick()
         assert seen.state is not None
         self.enter(1, seen.state)
@@ -98,7 +98,7 @@ async def test_the_baseline_is_asked_for_once_and_no_traffic_of_the_canary_is_in
     bench = Bench()
     state = await bench.begun()
     now = bench.clock.now()
-    assert [(1, now - BASELINE_SECONDS - 5, now)] == bench.metrics.asked
+    assert [(1, now - bench.analysis.baseline - 5, now)] == bench.metrics.asked
     assert (-1, now - 2) == (state.step, state.cursor_seconds)
     assert state.errors.past[1] > 500
 
@@ -166,6 +166,47 @@ async def test_senders_that_are_not_known_are_said_where_metrics_are_fresh() -> 
         seen = bench.analyst.look(KEY, guess, bench.status, bench.pods, bench.clock.now())
         await bench.analyst.tick("default")
     assert "Metrics are fresh. Requests from everywhere are counted." == seen.message
+
+
+async def test_a_young_stable_is_waited_for_until_its_p99_is_known() -> None:
+    bench = Bench(warm_up="5s")
+    bench.pods = Pods(stable_since_seconds=bench.clock.now())
+    bench.traffic(20, to_canary=0)
+    seen = await bench.tick()
+    assert (MetricsHealth.WAITING, None) == (seen.health, seen.state)
+    assert "more requests" in seen.message
+    bench.metrics.asked.clear()
+    await bench.tick()
+    assert [] == bench.metrics.asked  # not again at once
+    bench.traffic(60, to_canary=0)
+    seen = await bench.tick()
+    assert seen.state is not None
+    assert 550 <= seen.state.errors.past[1] <= 750  # without its warm-up
+
+
+async def test_a_young_stable_without_traffic_is_waited_for_as_long_as_the_baseline() -> None:
+    bench = Bench()
+    bench.pods = Pods(stable_since_seconds=bench.clock.now())
+    bench.metrics.count("a", "stable", 10)
+    waited = 0.0
+    while (seen := await bench.tick()).state is None:
+        bench.clock.advance(5.0)
+        bench.metrics.scrape(bench.clock.now())
+        waited += 5.0
+        assert waited < 700, seen.message
+    assert waited == bench.analysis.baseline
+
+
+async def test_more_history_is_read_where_there_is_more_and_the_baseline_has_too_little() -> None:
+    bench = Bench(interval="60s", scrape=60.0, lag="60s")
+    for _ in range(60):
+        bench.metrics.count("a", "stable", 10)
+        bench.clock.advance(60.0)
+        bench.metrics.scrape(bench.clock.now())
+    assert (await bench.tick()).state is None
+    seen = await bench.tick()
+    assert seen.state is not None
+    assert LONGER_HISTORY * 90 < seen.state.errors.past[1] <= 600
 
 
 async def test_one_query_answers_for_all_releases() -> None:

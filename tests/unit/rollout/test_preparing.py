@@ -7,12 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelrelease.api.status import (
-    ConditionType,
-    HeldAutoscaler,
-    Outcome,
-    Phase,
-)
+from modelrelease.api.status import ConditionStatus, ConditionType, HeldAutoscaler, Outcome, Phase
 from modelrelease.rollout.decide import decide
 from modelrelease.rollout.decision import (
     DeleteCanary,
@@ -137,7 +132,7 @@ PREPARATION = (
         ),
         None,
         {"phase": Phase.PREPARING},
-        "buckets",
+        "set spec.analysis.latencyP99.onUnresolvable to Skip",
     ),
 )
 
@@ -159,3 +154,21 @@ def test_uncovered_policies_are_said_once_and_stay_in_a_condition() -> None:
         assert "PolicyUncovered" == condition.reason
         assert "NetworkPolicy/a" in condition.message
         assert "modelrelease.dev/release=yolov8-detect" in condition.message
+
+
+def test_that_errors_alone_will_decide_is_said_before_any_traffic_and_once() -> None:
+    first = _preparing(analysis=analysis_seen(SPEC, resolvable=False))
+
+    said = decide(first, NOW)
+    after = decide(replace(first, status=said.status), NOW + 1)
+
+    condition = said.status.condition(ConditionType.ANALYSIS_HEALTHY)
+    assert condition is not None
+    assert ("LatencyUnresolvable", 0) == (condition.reason, said.status.weight)
+    assert "finer buckets" in condition.message
+    assert ["LatencyUnresolvable"] == [announcement.reason for announcement in said.announcements]
+    assert SetWeight(1) == after.effect
+    assert "LatencyUnresolvable" not in [announcement.reason for announcement in after.announcements]
+    under_way = after.status.condition(ConditionType.ANALYSIS_HEALTHY)
+    assert under_way is not None
+    assert (ConditionStatus.TRUE, "LatencyUnresolvable") == (under_way.status, under_way.reason)
