@@ -9,6 +9,7 @@ import pytest
 
 from yolo_serving.batching import Batcher, BatchingPolicy
 from yolo_serving.errors import DeadlineExceeded, Overloaded
+from yolo_serving.pace import Pace
 
 
 class Gate:
@@ -32,8 +33,10 @@ class Gate:
         return [2 * item for item in items]
 
 
-def policy(max_batch: int = 4, delay: float = 0.0, queue: int = 100, deadline: float = 10.0) -> BatchingPolicy:
-    return BatchingPolicy(max_batch, delay, queue, deadline)
+def policy(
+    max_batch: int = 4, delay: float = 0.0, queue: int = 100, deadline: float = 10.0, lanes: int = 1
+) -> BatchingPolicy:
+    return BatchingPolicy(max_batch, delay, queue, deadline, lanes)
 
 
 async def submitted(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[tuple[int, float]]]:
@@ -127,3 +130,86 @@ async def test_places_are_bounded_and_come_back() -> None:
             pass
     with batcher.admitted(3):
         pass
+
+
+async def test_lanes_run_batches_beside_one_another() -> None:
+    gate = Gate(is_open=False)
+    batcher = Batcher(policy(max_batch=2, lanes=2), gate)
+    await batcher.start()
+    tasks = [*await submitted(batcher, 1), *await submitted(batcher, 2), *await submitted(batcher, 3)]
+    assert gate.batches == [[1], [2]]
+    assert batcher.depth == 1
+    gate.open(3)
+    assert await results(tasks) == [2, 4, 6]
+    await batcher.stop()
+
+
+async def test_preparation_that_fails_is_told_to_who_waits() -> None:
+    batcher = Batcher(policy(), Gate())
+    await batcher.start()
+    ticket = batcher.claim(time.monotonic())
+    await asyncio.to_thread(batcher.fail, ticket, ValueError("no picture"))
+    with pytest.raises(ValueError, match="no picture"):
+        await asyncio.wait_for(ticket.done, 5)
+    await batcher.stop()
+
+
+async def test_stop_lets_the_running_batch_end_and_gives_up_who_waits() -> None:
+    gate = Gate(is_open=False)
+    batcher = Batcher(policy(max_batch=1), gate)
+    await batcher.start()
+    running, waiting = await submitted(batcher, 1, 2)
+    stopping = asyncio.create_task(batcher.stop())
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(waiting, 5)
+    gate.open(1)
+    await asyncio.wait_for(stopping, 10)
+    assert await results([running]) == [2]
+    assert gate.batches == [[1]]
+    assert not batcher.alive
+
+
+async def test_more_than_the_deadline_allows_is_refused_at_once_and_nobody_is_late() -> None:
+    """Twice the capacity, and places for far more than can be served in time."""
+    seconds_each, deadline = 0.02, 0.8
+
+    def slow(items: Sequence[int]) -> list[int]:
+        time.sleep(seconds_each * len(items))
+        return list(items)
+
+    batcher = Batcher(policy(queue=10_000, deadline=deadline), slow)
+    await batcher.start()
+    waits: list[float] = []
+    refusals: list[Overloaded] = []
+
+    async def client(number: int) -> None:
+        arrived_at = time.monotonic()
+        try:
+            with batcher.admitted():
+                await batcher.submit(number, arrived_at)
+        except Overloaded as refusal:
+            refusals.append(refusal)
+        else:
+            waits.append(time.monotonic() - arrived_at)
+
+    async with asyncio.TaskGroup() as clients:
+        for number in range(250):
+            clients.create_task(client(number))
+            await asyncio.sleep(seconds_each / 2)
+    assert len(waits) + len(refusals) == 250
+    assert len(refusals) > 50
+    assert "would be late" in str(refusals[0])
+    assert refusals[0].headers == {"retry-after": "1"}
+    assert len(waits) > 80
+    assert max(waits) < deadline
+    await batcher.stop()
+
+
+async def test_the_slowest_stage_sets_the_pace() -> None:
+    decoding = Pace(2)
+    decoding.record(0.8)
+    batcher = Batcher(policy(deadline=1.0), Gate(), decoding)
+    with batcher.admitted(1), batcher.admitted(1):
+        with pytest.raises(Overloaded, match="2 pictures under way, which take 800 ms") as refusal, batcher.admitted(1):
+            pass
+        assert refusal.value.headers == {"retry-after": "1"}

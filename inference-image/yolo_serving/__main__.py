@@ -26,6 +26,7 @@ log = logging.getLogger("yolo_serving")
 
 # Kubernetes shows what is written here in `kubectl describe pod`.
 _TERMINATION_LOG = Path("/dev/termination-log")
+_SWITCH_SECONDS = 0.001
 
 
 class DrainingServer(uvicorn.Server):
@@ -63,6 +64,8 @@ def main() -> int:
     # What is alive now stays: the garbage collector need not walk through it during requests.
     gc.collect()
     gc.freeze()
+    # The event loop answers others while a lane's thread is in the interpreter; the default, 5 ms, shows in the P99.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     uvicorn_server = DrainingServer(_uvicorn_config(settings, server), server.instance.readiness)
     with asyncio.Runner(loop_factory=uvicorn_server.config.get_loop_factory()) as runner:
         runner.run(_serve(uvicorn_server, server))
@@ -83,6 +86,7 @@ def _load(settings: Settings) -> Server:
             "side": model.card.side,
             "classes": len(model.card.class_names),
             "threads": settings.execution.threads,
+            "lanes": settings.batching.lanes,
         },
     )
     return build_server(settings, model, identity)

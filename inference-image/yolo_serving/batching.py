@@ -1,61 +1,99 @@
 """Gathers pictures into batches for one forward pass.
 
 A picture waits for others at most `max_delay_seconds`, and while a batch runs those that arrive gather for the next
-one. The number of requests under way is bounded: one more is refused at once, because a queue that grows makes
-everyone late and nobody served.
+one. The number of pictures under way is bounded, and so is the time they would need at the pace of the last batches:
+one more is refused at once, because a queue that grows makes everyone late and nobody served.
+
+The queue belongs to threads, not to the event loop: who decodes a picture puts it in, a lane takes it out, and the
+loop hears once per batch. Each hop through the loop costs a wake-up and a wait for the interpreter lock.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from yolo_serving.errors import DeadlineExceeded, Overloaded
+from yolo_serving.pace import Pace
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# Share of the deadline that the pictures under way may fill; the rest is for decoding, the answer and a slower batch.
+_DEADLINE_SHARE: Final = 0.7
+_STOP_SECONDS: Final = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class BatchingPolicy:
-    """How many to take at once, how long to wait for them, how many may be under way, and for how long each may be."""
+    """How many to take at once, how long to wait for them, how many may be under way, and for how long each may be.
+
+    `lanes`: batches that run at the same time.
+    """
 
     max_batch: int
     max_delay_seconds: float
     queue_size: int
     deadline_seconds: float
+    lanes: int = 1
 
 
-@dataclass(slots=True)
-class _Waiting(Generic[Item, Result]):
-    item: Item
+@dataclass(slots=True, eq=False)
+class Ticket(Generic[Result]):
+    """A claim to one result: `done` gives it and the seconds its item waited for a batch.
+
+    Cancelling `done` gives the claim up: the item is not run if it is not running yet.
+    """
+
     done: asyncio.Future[tuple[Result, float]]
-    queued_at: float
     deadline: float
 
 
-class Batcher(Generic[Item, Result]):
-    """Runs `process` on batches in one thread of its own. Belongs to the event loop it is started in."""
+@dataclass(slots=True, eq=False)
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    ticket: Ticket[Result]
+    queued_at: float
 
-    def __init__(self, policy: BatchingPolicy, process: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
+
+_Outcome = tuple[Ticket[Result], tuple[Result, float] | Exception]
+
+
+class Batcher(Generic[Item, Result]):
+    """Runs `process` on batches in threads of its own. Belongs to the event loop it is started in."""
+
+    def __init__(
+        self,
+        policy: BatchingPolicy,
+        process: Callable[[Sequence[Item]], Sequence[Result]],
+        preparing: Pace | None = None,
+    ) -> None:
         self._policy = policy
         self._process = process
         self._waiting: deque[_Waiting[Item, Result]] = deque()
-        self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._task: asyncio.Task[None] | None = None
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._threads = [
+            threading.Thread(target=self._serve_lane, name=f"inference-{lane}", daemon=True)
+            for lane in range(policy.lanes)
+        ]
         self._under_way = 0
+        self._pace = Pace(policy.lanes)
+        # Of what happens to an item before it is put in; whoever does that records it.
+        self._preparing = preparing or Pace(1)
 
     @property
     def alive(self) -> bool:
         """Whether batches are being taken from the queue."""
-        return self._task is not None and not self._task.done()
+        return not self._stopped and all(thread.is_alive() for thread in self._threads)
 
     @property
     def depth(self) -> int:
@@ -64,86 +102,138 @@ class Batcher(Generic[Item, Result]):
 
     async def start(self) -> None:
         """Begins to take batches."""
-        self._task = asyncio.create_task(self._take_batches(), name="batcher")
+        self._loop = asyncio.get_running_loop()
+        for thread in self._threads:
+            thread.start()
 
     async def stop(self) -> None:
         """Ends the taking of batches; who still waits is cancelled."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=5)
-        while self._waiting:
-            self._waiting.popleft().done.cancel()
-        self._thread.shutdown(wait=False)
+        with self._changed:
+            self._stopped = True
+            left = list(self._waiting)
+            self._waiting.clear()
+            self._changed.notify_all()
+        for waiting in left:
+            waiting.ticket.done.cancel()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, _STOP_SECONDS)
 
     @contextmanager
     def admitted(self, count: int = 1) -> Iterator[None]:
         """Holds the place of `count` pictures while a request is under way; raises Overloaded when there is none."""
-        if self._under_way + count > self._policy.queue_size:
-            raise Overloaded(
-                f"The server has {self._under_way} pictures under way and takes at most {self._policy.queue_size}; "
-                "try again later."
-            )
+        self._require_place(count)
         self._under_way += count
         try:
             yield
         finally:
             self._under_way -= count
 
-    async def submit(self, item: Item, arrived_at: float) -> tuple[Result, float]:
-        """The result for one item and the seconds it waited for its batch.
+    def _require_place(self, count: int) -> None:
+        if self._under_way + count > self._policy.queue_size:
+            raise Overloaded(
+                f"The server has {self._under_way} pictures under way and takes at most {self._policy.queue_size}; "
+                "try again later."
+            )
+        # Whoever finds nobody before him is taken in, however slow the last batches were: the pace is learnt anew.
+        needed_seconds = self._under_way * max(self._pace.seconds, self._preparing.seconds)
+        if needed_seconds > _DEADLINE_SHARE * self._policy.deadline_seconds:
+            raise Overloaded(
+                f"The server has {self._under_way} pictures under way, which take {needed_seconds * 1000:.0f} ms; one "
+                "more would be late. Try again later.",
+                math.ceil(needed_seconds),
+            )
 
-        `arrived_at` (monotonic seconds) is when its request came: the deadline counts from there. Raises
-        DeadlineExceeded when its turn comes too late. When the awaiting task is cancelled the item is not run.
+    def claim(self, arrived_at: float) -> Ticket[Result]:
+        """A ticket for an item that is still being made; its deadline counts from `arrived_at` (monotonic seconds).
+
+        To be called in the event loop. Its `done` raises DeadlineExceeded when the item's turn comes too late.
         """
-        done: asyncio.Future[tuple[Result, float]] = asyncio.get_running_loop().create_future()
-        deadline = arrived_at + self._policy.deadline_seconds
-        self._waiting.append(_Waiting(item, done, time.monotonic(), deadline))
-        self._arrived.set()
-        return await done
+        return Ticket(asyncio.get_running_loop().create_future(), arrived_at + self._policy.deadline_seconds)
 
-    async def _take_batches(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            batch = await self._gather()
-            if not batch:
-                continue
+    def put(self, item: Item, ticket: Ticket[Result]) -> None:
+        """Queues the item that belongs to the ticket. Any thread."""
+        with self._changed:
+            self._waiting.append(_Waiting(item, ticket, time.monotonic()))
+            self._changed.notify()
+
+    def fail(self, ticket: Ticket[Result], error: Exception) -> None:
+        """There will be no item for this ticket. Any thread."""
+        self._deliver([(ticket, error)])
+
+    async def submit(self, item: Item, arrived_at: float) -> tuple[Result, float]:
+        """`claim` and `put` in one, for an item that is there."""
+        ticket = self.claim(arrived_at)
+        self.put(item, ticket)
+        return await ticket.done
+
+    def _serve_lane(self) -> None:
+        """One lane's thread."""
+        while batch := self._next_batch():
             started = time.monotonic()
             try:
-                results = await loop.run_in_executor(self._thread, self._process, [waiting.item for waiting in batch])
+                results = self._process([waiting.item for waiting in batch])
             except Exception as error:  # noqa: BLE001
-                # The supervisor of this loop: one bad batch must not end the service of all later ones.
-                for waiting in batch:
-                    if not waiting.done.done():
-                        waiting.done.set_exception(error)
+                # The supervisor of this lane: one bad batch must not end the service of all later ones.
+                self._deliver([(waiting.ticket, error) for waiting in batch])
                 continue
-            for waiting, result in zip(batch, results, strict=True):
-                if not waiting.done.done():
-                    waiting.done.set_result((result, started - waiting.queued_at))
+            self._pace.record(time.monotonic() - started, len(batch))
+            self._deliver(
+                [
+                    (waiting.ticket, (result, started - waiting.queued_at))
+                    for waiting, result in zip(batch, results, strict=True)
+                ]
+            )
 
-    async def _gather(self) -> list[_Waiting[Item, Result]]:
-        """The next batch; empty when all who waited had left or were too late."""
-        while not self._waiting:
-            self._arrived.clear()
-            await self._arrived.wait()
-        await self._wait_for_more(self._waiting[0].queued_at + self._policy.max_delay_seconds)
+    def _next_batch(self) -> list[_Waiting[Item, Result]]:
+        """The next batch, never empty until the batcher is stopped."""
+        with self._changed:
+            while not self._stopped:
+                if not self._waiting:
+                    self._changed.wait()
+                    continue
+                self._wait_for_more(self._waiting[0].queued_at + self._policy.max_delay_seconds)
+                if batch := self._take():
+                    return batch
+        return []
+
+    def _wait_for_more(self, until: float) -> None:
+        """Returns when a whole batch waits, at `until` (monotonic seconds), or when another lane took all."""
+        while 0 < len(self._waiting) < self._policy.max_batch and not self._stopped:
+            if (left := until - time.monotonic()) <= 0:
+                return
+            self._changed.wait(left)
+
+    def _take(self) -> list[_Waiting[Item, Result]]:
+        """Up to a batch from the queue, without those who have left or are too late."""
         batch: list[_Waiting[Item, Result]] = []
+        late: list[_Outcome[Result]] = []
         now = time.monotonic()
         while self._waiting and len(batch) < self._policy.max_batch:
             waiting = self._waiting.popleft()
-            if waiting.done.done():
+            if waiting.ticket.done.done():
                 continue
-            if now > waiting.deadline:
-                late = round((now - waiting.deadline + self._policy.deadline_seconds) * 1000)
-                waiting.done.set_exception(DeadlineExceeded(f"The picture waited {late} ms, longer than its deadline."))
+            if now > waiting.ticket.deadline:
+                late_ms = round((now - waiting.ticket.deadline + self._policy.deadline_seconds) * 1000)
+                error = DeadlineExceeded(f"The picture waited {late_ms} ms, longer than its deadline.")
+                late.append((waiting.ticket, error))
                 continue
             batch.append(waiting)
+        if late:
+            self._deliver(late)
         return batch
 
-    async def _wait_for_more(self, until: float) -> None:
-        while len(self._waiting) < self._policy.max_batch and (left := until - time.monotonic()) > 0:
-            self._arrived.clear()
-            try:
-                async with asyncio.timeout(left):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return
+    def _deliver(self, outcomes: Sequence[_Outcome[Result]]) -> None:
+        """Any thread. A loop that has closed has nobody left who waits."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_settle, outcomes)
+
+
+def _settle(outcomes: Sequence[_Outcome[Result]]) -> None:
+    """Hands the outcomes to those who still wait. In the event loop: futures are not for other threads."""
+    for ticket, outcome in outcomes:
+        if ticket.done.done():
+            continue
+        if isinstance(outcome, Exception):
+            ticket.done.set_exception(outcome)
+        else:
+            ticket.done.set_result(outcome)

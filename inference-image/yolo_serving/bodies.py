@@ -48,15 +48,25 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Resul
 
     To be called when the whole body was read.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # a coroutine that runs
     departure = asyncio.ensure_future(_departure(request))
+    over = False
+
+    def leave(departed: asyncio.Future[None]) -> None:
+        if not over and not departed.cancelled():
+            task.cancel()
+
+    departure.add_done_callback(leave)
     try:
-        await asyncio.wait((task, departure), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientLeft
+        return await work
+    except asyncio.CancelledError:
+        # As asyncio.timeout does: a cancellation of its own becomes an error, one from outside stays what it is.
+        if departure.done() and task.uncancel() == 0:
+            raise ClientLeft from None
+        raise
     finally:
-        task.cancel()
+        over = True
         departure.cancel()
 
 

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from yolo_serving.batching import Batcher, BatchingPolicy
+from yolo_serving.batching import Batcher, BatchingPolicy, Ticket
 from yolo_serving.detections import Detections, Thresholds, detect
 from yolo_serving.metrics import Metrics, Stages
 from yolo_serving.model import Model
+from yolo_serving.pace import Pace
 from yolo_serving.pictures import Letterbox, decode, fill_input, letterbox
 
 Result = TypeVar("Result")
@@ -34,7 +35,7 @@ class Prediction:
 
 
 class _Job(Protocol):
-    """One row of a batch. Both methods run in the batcher's thread."""
+    """One row of a batch. Both methods run in a thread of the batcher."""
 
     def fill(self, row: NDArray[np.float32]) -> None:
         """Writes the input (3, side, side), RGB in 0..1."""
@@ -51,6 +52,7 @@ class _PictureJob:
     pixels: NDArray[np.uint8]
     fitted: Letterbox
     thresholds: Thresholds
+    decode_seconds: float
     found: Detections | None = None
     postprocess_seconds: float = 0.0
 
@@ -78,6 +80,14 @@ class _TensorJob:
         self.head = head
 
 
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """A job whose batch has run, and the seconds its forward pass took."""
+
+    job: _Job
+    seconds: float
+
+
 class Predictor:
     """Owns the decoding threads and the batcher; lives in one event loop."""
 
@@ -91,8 +101,8 @@ class Predictor:
         if model.fixed_batch is not None:
             policy = replace(policy, max_batch=model.fixed_batch)
         self._policy = policy
-        # The result of a batch is, for each of its rows, how many seconds the forward pass took.
-        self._batcher: Batcher[_Job, float] = Batcher(policy, self._run_batch)
+        self._decoding_pace = Pace(decode_threads)
+        self._batcher: Batcher[_Job, _Ran] = Batcher(policy, self._run_batch, self._decoding_pace)
 
     @property
     def alive(self) -> bool:
@@ -131,12 +141,13 @@ class Predictor:
 
         Raises BadImage, TooLarge or DeadlineExceeded.
         """
-        started = time.monotonic()
-        job = await self.aside(lambda: self._prepare(body, thresholds))
-        decode_seconds = time.monotonic() - started
-        inference_seconds, queue_seconds = await self._batcher.submit(job, arrived_at)
+        ticket = self._batcher.claim(arrived_at)
+        self._decoding.submit(self._queue_picture, body, thresholds, ticket)
+        ran, queue_seconds = await ticket.done
+        job = ran.job
+        assert isinstance(job, _PictureJob)  # noqa: S101  # what _queue_picture put
         assert job.found is not None  # noqa: S101  # its batch has run
-        stages = Stages(decode_seconds, queue_seconds, inference_seconds, job.postprocess_seconds)
+        stages = Stages(job.decode_seconds, queue_seconds, ran.seconds, job.postprocess_seconds)
         self._metrics.picture(stages, job.found.classes.tolist(), job.found.scores.tolist())
         return Prediction(job.picture, job.found, stages)
 
@@ -146,17 +157,30 @@ class Predictor:
         await asyncio.gather(*(self._batcher.submit(job, arrived_at) for job in jobs))
         return np.stack([job.head for job in jobs if job.head is not None])
 
+    def _queue_picture(self, body: bytes, thresholds: Thresholds, ticket: Ticket[_Ran]) -> None:
+        """Runs in a decoding thread. Nobody awaits it: the ticket takes what goes wrong."""
+        if ticket.done.cancelled():
+            return
+        try:
+            job = self._prepare(body, thresholds)
+        except Exception as error:  # noqa: BLE001
+            self._batcher.fail(ticket, error)
+        else:
+            self._decoding_pace.record(job.decode_seconds)
+            self._batcher.put(job, ticket)
+
     def _prepare(self, body: bytes, thresholds: Thresholds) -> _PictureJob:
+        started = time.monotonic()
         picture = decode(body, self._max_pixels)
         pixels, fitted = letterbox(picture, self._model.card.side)
-        return _PictureJob(picture, pixels, fitted, thresholds)
+        return _PictureJob(picture, pixels, fitted, thresholds, time.monotonic() - started)
 
-    def _run_batch(self, jobs: Sequence[_Job]) -> list[float]:
-        """Runs in the batcher's thread."""
+    def _run_batch(self, jobs: Sequence[_Job]) -> list[_Ran]:
+        """Runs in one of the batcher's threads."""
         self._metrics.batch(len(jobs))
         return self._forward(jobs)
 
-    def _forward(self, jobs: Sequence[_Job]) -> list[float]:
+    def _forward(self, jobs: Sequence[_Job]) -> list[_Ran]:
         side = self._model.card.side
         started = time.monotonic()
         batch = np.empty((len(jobs), 3, side, side), np.float32)
@@ -166,7 +190,7 @@ class Predictor:
         seconds = time.monotonic() - started
         for head, job in zip(heads, jobs, strict=True):
             job.finish(head)
-        return [seconds] * len(jobs)
+        return [_Ran(job, seconds) for job in jobs]
 
     def _warm_up(self) -> None:
         side = self._model.card.side
@@ -175,5 +199,9 @@ class Predictor:
             body = BytesIO()
             blank.save(body, format=kind)
             job = self._prepare(body.getvalue(), Thresholds())
-        self._model.warm_up(range(1, self._policy.max_batch + 1))
+        sizes = range(1, self._policy.max_batch + 1)
+        # All lanes at once, as in service: what they need beside one another is allocated here too.
+        with ThreadPoolExecutor(self._policy.lanes) as lanes:
+            for warm in [lanes.submit(self._model.warm_up, sizes) for _ in range(self._policy.lanes)]:
+                warm.result()
         self._forward([job])

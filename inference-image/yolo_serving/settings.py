@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,8 @@ _PRESETS: Final[Mapping[Scenario, BatchingPolicy]] = {
     Scenario.REALTIME: BatchingPolicy(max_batch=4, max_delay_seconds=0.0, queue_size=32, deadline_seconds=1.0),
     Scenario.BATCH: BatchingPolicy(max_batch=16, max_delay_seconds=0.01, queue_size=256, deadline_seconds=10.0),
 }
+# Batches to run at once on a CPU; each needs the memory of a whole batch.
+_MOST_LANES: Final[Mapping[Scenario, int]] = {Scenario.REALTIME: 2, Scenario.BATCH: 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,10 @@ def read_settings(values: Mapping[str, str]) -> Settings:
     env = _Environment(values)
     cores = usable_cores()
     memory = env.integer("GPU_MEMORY_LIMIT_BYTES", 0, 0, 1 << 50)
-    threads = env.integer("INTRA_OP_THREADS", cores, 1, 1024)
+    provider = env.one_of("PROVIDER", Provider, Provider.CPU)
+    scenario = env.one_of("SCENARIO", Scenario, Scenario.REALTIME)
+    batching = _batching(env, scenario, min(cores, _MOST_LANES[scenario]) if provider is Provider.CPU else 1)
+    threads = env.integer("INTRA_OP_THREADS", _usual_threads(scenario, cores, batching.lanes), 1, 1024)
     level = env.text("LOG_LEVEL", "info").upper()
     if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise BadSetting(f"LOG_LEVEL={level!r} is not one of debug, info, warning, error.")
@@ -121,8 +127,8 @@ def read_settings(values: Mapping[str, str]) -> Settings:
             env.optional_text("MODEL_SHA256"),
             env.integer("MODEL_MAX_BYTES", 4 << 30, 1, 1 << 50),
         ),
-        execution=Execution(env.one_of("PROVIDER", Provider, Provider.CPU), threads, memory or None),
-        batching=_batching(env),
+        execution=Execution(provider, threads, memory or None),
+        batching=batching,
         decode_threads=env.integer("DECODE_THREADS", cores, 1, 1024),
         limits=InputLimits(
             env.integer("MAX_BODY_BYTES", 10 * 1024 * 1024, 1024, 1 << 30),
@@ -144,11 +150,22 @@ def read_settings(values: Mapping[str, str]) -> Settings:
     )
 
 
-def _batching(env: _Environment) -> BatchingPolicy:
-    preset = _PRESETS[env.one_of("SCENARIO", Scenario, Scenario.REALTIME)]
+def _usual_threads(scenario: Scenario, cores: int, lanes: int) -> int:
+    """Threads of one forward pass.
+
+    Threads that share a forward pass wait for one another after each of its operators; lanes do not. So where the sum
+    counts, the cores are divided among the lanes; where each answer counts, all of them work for a picture that is
+    alone, and a second lane keeps one that comes a little later from waiting for the first.
+    """
+    return math.ceil(cores / lanes) if scenario is Scenario.BATCH else cores
+
+
+def _batching(env: _Environment, scenario: Scenario, usual_lanes: int) -> BatchingPolicy:
+    preset = _PRESETS[scenario]
     return BatchingPolicy(
         max_batch=env.integer("MAX_BATCH", preset.max_batch, 1, 1024),
         max_delay_seconds=env.number("MAX_DELAY_MILLISECONDS", preset.max_delay_seconds * 1000, 0, 60_000) / 1000,
         queue_size=env.integer("QUEUE_SIZE", preset.queue_size, 1, 1 << 20),
         deadline_seconds=env.number("DEADLINE_MILLISECONDS", preset.deadline_seconds * 1000, 1, 3_600_000) / 1000,
+        lanes=env.integer("INFERENCE_LANES", usual_lanes, 1, 64),
     )

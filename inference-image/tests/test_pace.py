@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from yolo_serving.pace import Pace
+
+
+def test_nothing_measured_is_no_time() -> None:
+    assert Pace(3).seconds == 0
+
+
+def test_workers_and_pictures_share_the_time() -> None:
+    pace = Pace(2)
+    pace.record(1.2, 3)
+    assert pace.seconds == 1.2 / 3 / 2
+
+
+def test_one_slow_measurement_decides_nothing_and_a_slow_stretch_does() -> None:
+    pace = Pace(1)
+    for _ in range(10):
+        pace.record(0.01)
+    pace.record(60.0)
+    assert pace.seconds == 0.01
+    for _ in range(15):
+        pace.record(0.5)
+    assert pace.seconds == 0.5
