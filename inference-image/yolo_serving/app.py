@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,7 +22,7 @@ from yolo_serving.answers import (
 )
 from yolo_serving.bodies import pictures_in, read_body, unless_client_leaves
 from yolo_serving.descriptions import ERRORS, FORM_BODY, PICTURE_BODY
-from yolo_serving.detections import Thresholds
+from yolo_serving.direct import DirectPrediction
 from yolo_serving.errors import BadImage, Refused, TooLarge
 from yolo_serving.faults import Faults
 from yolo_serving.front import Asgi, Front
@@ -30,15 +30,11 @@ from yolo_serving.instance import Instance
 from yolo_serving.metrics import CONTENT_TYPE, Identity, Metrics
 from yolo_serving.model import Model
 from yolo_serving.open_inference import OpenInference
+from yolo_serving.options import DetectionOptions, PredictOptions
 from yolo_serving.predictor import Prediction, Predictor
 from yolo_serving.readiness import Readiness
 from yolo_serving.rendering import render as draw
 from yolo_serving.settings import InputLimits, Settings
-
-_DEFAULTS = Thresholds()
-Confidence = Annotated[float, Query(ge=0, le=1, description="Least score of a detection.")]
-Overlap = Annotated[float, Query(ge=0, le=1, description="Largest overlap (IoU) of two detections of one class.")]
-MaxDetections = Annotated[int, Query(ge=1, le=300, description="Most detections in one picture.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,8 @@ def build_server(settings: Settings, model: Model, identity: Identity) -> Server
         max_pixels=settings.limits.max_pixels, decode_threads=settings.decode_threads,
     )  # fmt: skip
     instance.metrics.watch(predictor.queue_depth, lambda: instance.readiness.ready)
-    app = _Routes(settings.limits, model, predictor, instance).application()
+    routes = _Routes(settings.limits, model, predictor, instance)
+    app = DirectPrediction(routes.application(), routes.predict, routes.refusal)
     return Server(Front(app, instance, access_log=settings.access_log), instance)
 
 
@@ -106,35 +103,22 @@ class _Routes:
         yield
         await self._predictor.stop()
 
-    async def predict(
-        self,
-        request: Request,
-        conf: Confidence = _DEFAULTS.confidence,
-        iou: Overlap = _DEFAULTS.iou,
-        max_det: MaxDetections = _DEFAULTS.max_detections,
-        render: Annotated[Literal["png"] | None, Query(description="Answer the picture with the boxes in it.")] = None,
-    ) -> Response:
+    async def predict(self, request: Request, options: Annotated[PredictOptions, Query()]) -> Response:
         """Detects objects in one picture: the body (JPEG or PNG), or the one file of a form."""
         arrived_at = time.monotonic()
         with self._predictor.admitted():
             pictures = pictures_in(request, await read_body(request, self._limits))
             if len(pictures) != 1:
                 raise BadImage(f"The form has {len(pictures)} files; /predict takes one, /predict/batch several.")
-            work = self._predictor.predict(pictures[0], Thresholds(conf, iou, max_det), arrived_at)
+            work = self._predictor.predict(pictures[0], options.thresholds(), arrived_at)
             prediction = await unless_client_leaves(request, work)
             headers = {"server-timing": server_timing(prediction)}
-            if render is None:
+            if options.render is None:
                 return json_answer(self._identity, 200, picture_content(prediction, self._names), headers)
             drawn = await self._predictor.aside(lambda: draw(prediction.picture, prediction.detections, self._names))
             return Response(drawn, 200, headers, media_type="image/png")
 
-    async def predict_batch(
-        self,
-        request: Request,
-        conf: Confidence = _DEFAULTS.confidence,
-        iou: Overlap = _DEFAULTS.iou,
-        max_det: MaxDetections = _DEFAULTS.max_detections,
-    ) -> Response:
+    async def predict_batch(self, request: Request, options: Annotated[DetectionOptions, Query()]) -> Response:
         """Detects objects in all files of a form, all or none."""
         arrived_at = time.monotonic()
         with self._predictor.admitted():
@@ -143,7 +127,7 @@ class _Routes:
                 raise TooLarge(
                     f"The form has {len(pictures)} files; at most {self._predictor.most_at_once} are accepted."
                 )
-            thresholds = Thresholds(conf, iou, max_det)
+            thresholds = options.thresholds()
             with self._predictor.admitted(len(pictures) - 1):
                 work = gather(self._predictor.predict(body, thresholds, arrived_at) for body in pictures)
                 predictions = await unless_client_leaves(request, work)
@@ -166,6 +150,10 @@ class _Routes:
         return Response(self._metrics.exposition(), media_type=CONTENT_TYPE)
 
     async def _on_refusal(self, _request: Request, error: Refused) -> Response:
+        return self.refusal(error)
+
+    def refusal(self, error: Refused) -> Response:
+        """The answer to a request that cannot be served."""
         return json_answer(self._identity, error.status, {"error": str(error)}, error.headers)
 
     async def _on_defect(self, _request: Request, _error: Exception) -> Response:

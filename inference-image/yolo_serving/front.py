@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import os
@@ -23,6 +24,9 @@ Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 CLIENT_LEFT: Final = 499
 _PREDICTION_PATHS: Final = re.compile(r"/predict(/batch)?|/v2/models/[^/]+(/versions/[^/]+)?/infer")
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+# Request ids are this and a number: unlike random bytes for each they cost no system call.
+_PROCESS_ID: Final = os.urandom(4).hex().encode("ascii")
+_request_numbers = itertools.count(1)
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +38,8 @@ class _Exchange:
     path: str
     request_id: bytes
     started_at: float
+    is_prediction: bool
     status: int = CLIENT_LEFT
-
-    @property
-    def is_prediction(self) -> bool:
-        return _PREDICTION_PATHS.fullmatch(self.path) is not None
 
 
 class Front:
@@ -61,7 +62,9 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope["path"], _request_id(scope["headers"]), time.monotonic())
+        path = scope["path"]
+        is_prediction = path == "/predict" or _PREDICTION_PATHS.fullmatch(path) is not None
+        exchange = _Exchange(path, _request_id(scope["headers"]), time.monotonic(), is_prediction)
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -138,4 +141,4 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> bytes:
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return value
-    return os.urandom(8).hex().encode("ascii")
+    return b"%s%08x" % (_PROCESS_ID, next(_request_numbers) & 0xFFFFFFFF)
