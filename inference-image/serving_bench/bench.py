@@ -1,0 +1,238 @@
+"""The measurements, and what was wanted of each."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+from serving_bench.bare import BareLoop, Rate
+from serving_bench.client import Outcome, closed_loop, open_loop, prepared
+from serving_bench.process import Process, serving
+from yolo_serving.cpu_quota import usable_cores
+from yolo_serving.model import Execution, load_model
+from yolo_serving.settings import read_settings
+from yolo_serving.shapes import Split, picture
+
+Result = dict[str, object]
+
+_SLICE_BATCHES: Final = 12
+_UNLOADED_REQUESTS: Final = 100
+_LOADED_SECONDS: Final = 3.0
+_LOAD_SHARE: Final = 0.7
+_OVERLOAD_CONNECTIONS: Final = 128
+_DEADLINE_MS: Final = 1000 * read_settings({}).batching.deadline_seconds
+_PICTURE_SIZES: Final = ((160, 160), (320, 240), (64, 48), (640, 480), (1280, 720), (200, 500))
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured: pictures in a batch, rounds, seconds of overload, requests for the memory."""
+
+    batch: int
+    rounds: int
+    overload_seconds: float
+    memory_requests: int
+
+
+@dataclass(slots=True)
+class _Pool:
+    """Latencies of all rounds together, in milliseconds, and the codes that were answered."""
+
+    milliseconds: list[float] = field(default_factory=list)
+    codes: Counter[int] = field(default_factory=Counter)
+
+    def add(self, outcome: Outcome) -> None:
+        self.milliseconds += [1000 * seconds for seconds in outcome.seconds_by_code.get(200, [])]
+        self.codes += outcome.codes
+
+    def quantile(self, share: float) -> float:
+        values = sorted(self.milliseconds)
+        return round(values[min(len(values) - 1, int(share * len(values)))], 2)
+
+
+class Bench:
+    """One run of everything."""
+
+    def __init__(self, model: Path, effort: Effort) -> None:
+        self._model = model
+        self._effort = effort
+        self._cores = usable_cores()
+        self._pictures = [picture(Split.HELD_OUT, index).jpeg() for index in range(40)]
+        self._requests = prepared(self._pictures)
+
+    def run(self) -> Result:
+        """All figures: milliseconds, pictures per second, bytes, as their names say."""
+        load_before = os.getloadavg()[0]
+        realtime = {"MODEL_PATH": str(self._model)}
+        batch = {**realtime, "SCENARIO": "batch", "MAX_BATCH": str(self._effort.batch)}
+        naive = {**realtime, "INTRA_OP_THREADS": str(self._cores)}
+        with (
+            serving("yolo_serving", batch) as batching,
+            serving("yolo_serving", realtime) as server,
+            serving("serving_bench.naive", naive) as plain,
+        ):
+            throughput = self._throughput({"batch server": batching, "realtime server": server, "plain handler": plain})
+            latency = {"realtime server": self._latency(server), "plain handler": self._latency(plain)}
+            overload = self._overload(server)
+        with serving("yolo_serving", realtime) as fresh:
+            memory = self._memory(fresh)
+        return {
+            "machine": {
+                "cores": self._cores,
+                "processor": platform.machine(),
+                "load_average": [round(load_before, 1), round(os.getloadavg()[0], 1)],
+            },
+            "targets": _targets(throughput, latency["realtime server"], overload, memory),
+            "throughput": throughput,
+            "latency": latency,
+            "overload": overload,
+            "memory": memory,
+        }
+
+    def _throughput(self, servers: Mapping[str, Process]) -> Result:
+        """Servers and bare loops in turn; the server is compared with the bare loop that turned out fastest."""
+        _say("throughput")
+        side = load_model(self._model, Execution()).card.side
+        pictures = self._pictures[: self._effort.batch]
+        loops = {
+            "bare loop, ONNX Runtime's defaults": BareLoop(self._model, side, pictures, None),
+            "bare loop, one thread": BareLoop(self._model, side, pictures, 1),
+            f"bare loop, {self._cores} threads": BareLoop(self._model, side, pictures, self._cores),
+        }
+        rates: dict[str, list[Rate]] = {name: [] for name in (*loops, *servers)}
+        for server in servers.values():
+            closed_loop(server.port, self._requests, 2 * self._effort.batch, 100)
+        for _ in range(self._effort.rounds):
+            for name, loop in loops.items():
+                rates[name].append(loop.rate(_SLICE_BATCHES))
+            for name, server in servers.items():
+                rates[name].append(self._served_rate(server))
+        best = max(loops, key=lambda name: _median_rate(rates[name]))
+        shares = [
+            server.pictures_per_second / bare.pictures_per_second
+            for server, bare in zip(rates["batch server"], rates[best], strict=True)
+        ]
+        return {
+            "batch": self._effort.batch,
+            "rounds": self._effort.rounds,
+            "pictures_per_second": {name: round(_median_rate(values), 1) for name, values in rates.items()},
+            "cpu_ms_per_picture": {
+                name: round(statistics.median(rate.cpu_ms for rate in values), 2) for name, values in rates.items()
+            },
+            "fastest_bare_loop": best,
+            "server_share_of_bare": round(statistics.median(shares), 3),
+            "server_share_of_bare_by_round": [round(share, 2) for share in shares],
+        }
+
+    def _served_rate(self, server: Process) -> Rate:
+        """As many pictures as a bare loop's slice, twice over: a queue needs a moment to fill and to run dry."""
+        count = 2 * _SLICE_BATCHES * self._effort.batch
+        before = server.cpu_seconds
+        outcome = closed_loop(server.port, self._requests, 3 * self._effort.batch, count)
+        return Rate(outcome.rate(), 1000 * (server.cpu_seconds - before) / count)
+
+    def _latency(self, server: Process) -> Result:
+        """One request at a time, and 70 % of the capacity that the same round found, in turn."""
+        _say("latency")
+        alone, loaded = _Pool(), _Pool()
+        rates: list[float] = []
+        for _ in range(self._effort.rounds):
+            rates.append(_LOAD_SHARE * self._served_rate(server).pictures_per_second)
+            alone.add(closed_loop(server.port, self._requests, 1, _UNLOADED_REQUESTS))
+            loaded.add(open_loop(server.port, self._requests, rates[-1], _LOADED_SECONDS))
+        return {
+            "unloaded_p50_ms": alone.quantile(0.5),
+            "unloaded_p99_ms": alone.quantile(0.99),
+            "loaded_rate": round(statistics.median(rates), 1),
+            "loaded_p50_ms": loaded.quantile(0.5),
+            "loaded_p99_ms": loaded.quantile(0.99),
+            "p99_ratio": round(loaded.quantile(0.99) / alone.quantile(0.99), 2),
+            "codes": _by_code(alone.codes + loaded.codes),
+        }
+
+    def _overload(self, server: Process) -> Result:
+        """Twice the capacity. Latencies count from when a request was due."""
+        _say("overload")
+        rate = 2 * self._served_rate(server).pictures_per_second
+        outcome = open_loop(
+            server.port, self._requests, rate, self._effort.overload_seconds, connections=_OVERLOAD_CONNECTIONS
+        )
+        return {
+            "rate": round(rate, 1),
+            "seconds": self._effort.overload_seconds,
+            "codes": _by_code(outcome.codes),
+            "deadline_ms": _DEADLINE_MS,
+            "accepted_p99_ms": round(outcome.quantile_ms(0.99), 1),
+            "accepted_slowest_ms": round(outcome.quantile_ms(1.0), 1),
+            "refused_p99_ms": round(outcome.quantile_ms(0.99, 429), 1),
+        }
+
+    def _memory(self, server: Process) -> Result:
+        """Resident bytes after a tenth of the requests and after all, with pictures of many sizes."""
+        _say("memory")
+        bodies = []
+        for index, size in enumerate(_PICTURE_SIZES * 3):
+            buffer = BytesIO()
+            picture(Split.HELD_OUT, index).image.resize(size).save(buffer, format="JPEG")
+            bodies.append(buffer.getvalue())
+        requests = prepared(bodies)
+        first = self._effort.memory_requests // 10
+        closed_loop(server.port, requests, 8, first)
+        early = server.resident_bytes
+        closed_loop(server.port, requests, 8, self._effort.memory_requests - first)
+        late = server.resident_bytes
+        return {
+            "requests": [first, self._effort.memory_requests],
+            "resident_bytes": [early, late],
+            "ratio": round(late / early, 4),
+        }
+
+
+def _targets(throughput: Result, latency: Result, overload: Result, memory: Result) -> list[Result]:
+    """What was wanted, and whether this run shows it."""
+    share, ratio = _number(throughput["server_share_of_bare"]), _number(latency["p99_ratio"])
+    slowest, growth = _number(overload["accepted_slowest_ms"]), _number(memory["ratio"])
+    codes = overload["codes"]
+    assert isinstance(codes, dict)  # noqa: S101  # made by _by_code
+    others = sorted(set(codes) - {"200", "429"})
+    return [
+        _target("throughput as a share of the fastest bare loop", share, "at least 0.85", met=share >= 0.85),
+        _target("P99 at 70 % of capacity over P99 unloaded", ratio, "at most 2.5", met=ratio <= 2.5),
+        _target(
+            "slowest accepted answer at twice the capacity, ms",
+            slowest,
+            f"at most {_DEADLINE_MS:g}",
+            met=slowest <= _DEADLINE_MS,
+        ),
+        _target("codes besides 200 and 429 at twice the capacity", others, "none", met=not others),
+        _target("memory after all requests over memory after a tenth", growth, "at most 1.05", met=growth <= 1.05),
+    ]
+
+
+def _target(what: str, value: object, wanted: str, *, met: bool) -> Result:
+    return {"what": what, "value": value, "wanted": wanted, "met": met}
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, float)  # noqa: S101  # a figure of this module
+    return value
+
+
+def _median_rate(rates: Sequence[Rate]) -> float:
+    return statistics.median(rate.pictures_per_second for rate in rates)
+
+
+def _by_code(codes: Counter[int]) -> dict[str, int]:
+    return {str(code): count for code, count in sorted(codes.items())}
+
+
+def _say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
