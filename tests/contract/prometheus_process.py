@@ -16,6 +16,7 @@ from typing import Literal
 
 import pytest
 
+from contract.native_exposition import CONTENT_TYPE, page
 from fakes.metrics import BOUNDS_MS
 
 _CONFIG = """
@@ -37,14 +38,15 @@ class Exporter:
         self.pod = pod
         self._lock = threading.Lock()
         self._counters: dict[tuple[Name, str, str], float] = {}
+        self._native = b""
         self._served = 0
         exporter = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = exporter.text().encode()
+                kind, body = exporter.page()
                 self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -76,13 +78,22 @@ class Exporter:
         with self._lock:
             self._counters = dict.fromkeys(self._counters, 0.0)
 
-    def text(self) -> str:
+    def observe(self, latencies_ms: Sequence[float], **labels: str) -> None:
+        """From now on show a native histogram of these, and nothing else."""
+        with self._lock:
+            self._native = page("istio_request_duration_milliseconds", labels, latencies_ms)
+
+    def page(self) -> tuple[str, bytes]:
+        """Content type and content of an answer."""
         with self._lock:
             self._served += 1
-            return "".join(
+            if self._native:
+                return CONTENT_TYPE, self._native
+            text = "".join(
                 f"{name}{{{labels}" + (f',le="{le}"' if le else "") + f"}} {value}\n"
                 for (name, labels, le), value in self._counters.items()
             )
+            return "text/plain; version=0.0.4", text.encode()
 
     async def scraped(self) -> None:
         """Wait until what is counted now is stored: a scrape that began later, and the beginning of the next."""
@@ -111,6 +122,7 @@ def prometheus(folder: Path, exporters: Sequence[Exporter]) -> Iterator[str]:
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
+            "--enable-feature=native-histograms",
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

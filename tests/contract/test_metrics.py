@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -87,6 +87,11 @@ class RealGateway:
         labels = {"reporter": "destination", "destination_service": self._host("detector"), "response_code": code}
         self._exporters[pod].count(requests, 20.0, **labels)
 
+    def observe_natively(self, arm: Arm, latencies_ms: Sequence[float]) -> None:
+        service = "detector" if arm == "stable" else "detector-canary"
+        labels = {"reporter": "source", "destination_service": self._host(service), "response_code": "200"}
+        self._exporters["native"].observe(latencies_ms, **labels)
+
     def _host(self, service: str) -> str:
         return f"{service}.{self.namespace}.svc.cluster.local"
 
@@ -101,7 +106,7 @@ class RealGateway:
 
 @pytest.fixture(scope="module")
 def exporters() -> Iterator[dict[str, Exporter]]:
-    made = {pod: Exporter(pod) for pod in ("gateway-0", *PODS)}
+    made = {pod: Exporter(pod) for pod in ("gateway-0", *PODS, "native")}
     yield made
     for exporter in made.values():
         exporter.close()
@@ -260,6 +265,20 @@ async def test_without_reports_of_pods_there_are_none(gateway: Gateway) -> None:
     gateway.count("stable", 12)
     end = await gateway.scraped()
     assert {} == await gateway.metrics.query_pods(watched(gateway), start_seconds=end - 30, end_seconds=end)
+
+
+@pytest.mark.integration
+async def test_native_histograms_are_buckets_too(exporters: dict[str, Exporter], prometheus_url: str) -> None:
+    """Only of a real Prometheus: the fake has no such thing."""
+    real = RealGateway(exporters, prometheus_url)
+    real.observe_natively("canary", [20.0] * 6 + [700.0] * 2)
+    end = await real.scraped()
+    samples = await asked(real, start=end - 30, end=end)
+    real.metrics.close()
+    buckets = {series.bound_ms: series.samples[-1][1] for series in samples.series if series.arm == "canary"}
+    assert {16: 0, 32: 6, 512: 6, 1024: 8, math.inf: 8} == {
+        bound: buckets[bound] for bound in (16, 32, 512, 1024, math.inf)
+    }
 
 
 async def test_the_judge_counts_what_happened(gateway: Gateway) -> None:

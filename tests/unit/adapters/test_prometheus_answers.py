@@ -49,7 +49,8 @@ def read(*entries: object, asked: Question | None = None) -> Samples:
 
 def test_one_selector_asks_for_both_metrics_and_both_arms() -> None:
     expected = (
-        '{__name__=~"istio_request_duration_milliseconds_bucket|istio_requests_total",reporter="source",'
+        '{__name__=~"istio_request_duration_milliseconds|istio_request_duration_milliseconds_bucket|istio_requests_total",'
+        'reporter="source",'
         'destination_service=~"detector\\\\-canary\\\\.vision\\\\.svc\\\\.cluster\\\\.local|'
         'detector\\\\.vision\\\\.svc\\\\.cluster\\\\.local"}[60001ms]'
     )
@@ -200,6 +201,47 @@ def test_equal_series_of_different_clients_stay_apart() -> None:
         requests(STABLE_HOST, (1, 1), source_workload="a"), requests(STABLE_HOST, (1, 9), source_workload="b")
     )
     assert [((1.0, 1.0),), ((1.0, 9.0),)] == [series.samples for series in samples.series]
+
+
+def native(*histograms: tuple[float, dict[str, Any]], **labels: str) -> dict[str, Any]:
+    """A series of a native histogram, as the API has it."""
+    metric = {"__name__": "istio_request_duration_milliseconds", "destination_service": STABLE_HOST}
+    return {"metric": {**metric, "response_code": "200", **labels}, "histograms": [list(one) for one in histograms]}
+
+
+EARLY = {"count": "3", "sum": "50", "buckets": [[0, "11.3137085", "16", "2"], [0, "22.627417", "32", "1"]]}
+LATE = {"count": "6", "sum": "90", "buckets": [[0, "11.3137085", "16", "4"], [0, "22.627417", "32", "2"]]}
+
+
+def test_a_native_histogram_is_read_as_buckets() -> None:
+    series = {one.bound_ms: one for one in read(native((1, EARLY), (2, LATE), (11, LATE))).series}
+    assert ((1.0, 2.0), (2.0, 4.0)) == series[16.0].samples
+    assert ((1.0, 3.0), (2.0, 6.0)) == series[32.0].samples == series[math.inf].samples
+    assert {"bucket"} == {one.kind for one in series.values()}
+
+
+def test_seconds_of_a_native_histogram_become_milliseconds() -> None:
+    seconds = {"count": "3", "buckets": [[0, "0.0078125", "0.015625", "2"], [0, "0.015625", "0.03125", "1"]]}
+    labels = {"__name__": "inference_request_duration_seconds", "service": "detector", "namespace": "vision"}
+    series = {one.bound_ms: one for one in read(native((1, seconds), **labels), asked=question(INFERENCE)).series}
+    assert ((1.0, 2.0),) == series[15.625].samples
+
+
+def test_a_histogram_in_both_forms_counts_once() -> None:
+    samples = read(native((1, EARLY)), bucket("+Inf"), bucket("25"))
+    assert [25.0, math.inf] == [one.bound_ms for one in samples.series]
+
+
+def test_custom_bounds_of_a_native_histogram_resolve_nothing_between_them() -> None:
+    custom = {"count": "4", "buckets": [[0, "10", "25", "3"], [0, "25", "50", "1"]]}
+    bounds = [one.bound_ms for one in read(native((1, custom))).series]
+    assert not [bound for bound in bounds if bound is not None and 10 < bound < 50]
+
+
+@pytest.mark.parametrize("histogram", [1, {}, {"count": "many"}, {"count": "1", "buckets": [[0, "1"]]}])
+def test_what_is_no_histogram_is_refused(histogram: Any) -> None:
+    with pytest.raises(MetricsUnavailable):
+        read(native((1, histogram)))
 
 
 INGRESS, EGRESS = Workload("istio-system", "ingress"), Workload("edge", "e-gress.v2")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from modelrelease.adapters.prometheus.native import bucket_samples
 from modelrelease.adapters.prometheus.selectors import Arm, Question
 from modelrelease.adapters.prometheus.sources import SourceDefinition
 from modelrelease.errors import MetricsUnavailable
@@ -31,13 +33,17 @@ def read_answer(question: Question, result: object, *, start_seconds: float, end
     Raises MetricsUnavailable where the result is not a matrix.
     """
     found: dict[Key, list[Series]] = {key: [] for key in question.watched}
-    for labels, values in _matrix(result):
+    native: dict[Key, list[Series]] = {key: [] for key in question.watched}
+    for labels, values, histograms in _matrix(result):
         samples = tuple(_inside(values, start_seconds, end_seconds))
-        for key, arm in question.arms_of(labels) if samples else ():
-            series = _series(question.definition, question.watched[key], arm, labels, samples)
+        for key, arm in question.arms_of(labels):
+            series = _series(question.definition, question.watched[key], arm, labels, samples) if samples else None
             if series is not None:
                 found[key].append(series)
-    return {key: _ordered(series) for key, series in found.items()}
+            if histograms:
+                buckets = _native_series(question.definition, question.watched[key], arm, labels, histograms)
+                native[key] += _between(buckets, start_seconds, end_seconds)
+    return {key: _ordered(_with_one_histogram(found[key], native[key])) for key in found}
 
 
 def is_error(definition: SourceDefinition, labels: Mapping[str, str], codes: tuple[str, ...]) -> bool:
@@ -80,6 +86,34 @@ def _series(
     )
 
 
+def _native_series(
+    definition: SourceDefinition, watched: Watched, arm: Arm, labels: Mapping[str, str], histograms: list[Any]
+) -> Iterator[Series]:
+    """One series per bound, as a classic histogram has them."""
+    buckets = bucket_samples(histograms, milliseconds_per_unit=definition.milliseconds_per_unit)
+    for bound_ms, samples in buckets.items():
+        named = {
+            **labels,
+            "__name__": definition.buckets_metric,
+            "le": f"{bound_ms / definition.milliseconds_per_unit}",
+        }
+        series = _series(definition, watched, arm, named, samples)
+        if series is not None:
+            yield series
+
+
+def _between(many: Iterable[Series], start: float, end: float) -> Iterator[Series]:
+    for series in many:
+        samples = tuple(_inside(series.samples, start, end))
+        if samples:
+            yield replace(series, samples=samples)
+
+
+def _with_one_histogram(found: list[Series], native: list[Series]) -> list[Series]:
+    """A Prometheus may store the same histogram in both forms; counted once, in the classic one."""
+    return found if any(series.kind == "bucket" for series in found) else found + native
+
+
 def _bound_ms(le: str, milliseconds_per_unit: float) -> float | None:
     bound = _number(le) * milliseconds_per_unit
     return None if math.isnan(bound) else round(bound, _BOUND_DIGITS) if math.isfinite(bound) else bound
@@ -90,20 +124,22 @@ def _inside(values: Iterable[tuple[float, float]], start: float, end: float) -> 
     return ((at, value) for at, value in values if start < at <= end and math.isfinite(value) and value >= 0)
 
 
-def _matrix(result: object) -> Iterator[tuple[dict[str, str], list[tuple[float, float]]]]:
+def _matrix(result: object) -> Iterator[tuple[dict[str, str], list[tuple[float, float]], list[Any]]]:
+    """Labels, samples and native histograms of each series."""
     if not isinstance(result, list):
         raise MetricsUnavailable("Prometheus answered without a list of series.")
     for entry in result:
-        labels, values = _entry(entry)
-        yield labels, [_sample(value) for value in values]
+        labels, values, histograms = _entry(entry)
+        yield labels, [_sample(value) for value in values], histograms
 
 
-def _entry(entry: Any) -> tuple[dict[str, str], list[Any]]:
-    labels = entry.get("metric") if isinstance(entry, dict) else None
-    values = entry.get("values") if isinstance(entry, dict) else None
-    if not isinstance(labels, dict) or not isinstance(values, list):
+def _entry(entry: Any) -> tuple[dict[str, str], list[Any], list[Any]]:
+    fields = entry if isinstance(entry, dict) else {}
+    labels, histograms = fields.get("metric"), fields.get("histograms", [])
+    values = fields.get("values", [] if histograms else None)
+    if not isinstance(labels, dict) or not isinstance(values, list) or not isinstance(histograms, list):
         raise MetricsUnavailable("Prometheus answered a series without labels or samples; was that a range query?")
-    return {str(name): str(value) for name, value in labels.items()}, values
+    return {str(name): str(value) for name, value in labels.items()}, values, histograms
 
 
 def _sample(raw: Any) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
+from modelrelease.adapters.prometheus.native import native_name
 from modelrelease.adapters.prometheus.sources import SourceDefinition
 from modelrelease.ports import Key, Senders, Watched
 
@@ -61,7 +62,7 @@ def _question(
             value = definition.value_of(service, one.namespace, domain)
             index.setdefault((namespace, value), []).append((key, arm))
     matchers = [
-        _one_of("__name__", [definition.requests_metric, definition.buckets_metric]),
+        _one_of("__name__", list(filter(None, _names(definition)))),
         *(f"{label}={_quoted(value)}" for label, value in sorted(definition.fixed_labels.items())),
         _one_of(definition.arm_label, [value for _, value in index]),
     ]
@@ -81,6 +82,11 @@ def pods_question(definition: SourceDefinition, watched: Watched, *, domain: str
         return None
     by_pod = replace(definition, fixed_labels=definition.pod_labels, sender_label="")
     return _question(by_pod, {Key(watched.namespace, watched.stable_service): watched}, domain, ("stable",))
+
+
+def _names(definition: SourceDefinition) -> tuple[str, ...]:
+    """The histogram is asked for by both names that it can have; it is stored as a classic or as a native one."""
+    return definition.requests_metric, definition.buckets_metric, native_name(definition.buckets_metric)
 
 
 def _is_sent_by(definition: SourceDefinition, labels: Mapping[str, str], senders: Senders) -> bool:
