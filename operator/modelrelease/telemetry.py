@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 import structlog
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
+from modelrelease.api.status import Outcome
+
 disable_created_metrics()  # type: ignore[no-untyped-call]
 """Otherwise each counter and histogram has a second series that says since when it counts."""
 
@@ -42,6 +44,8 @@ STEP_SECONDS = Histogram(
 RELEASE_SECONDS = Histogram(
     "modelrelease_release_seconds", "How long releases took that are over.", ["outcome"], buckets=_LONG
 )
+for _outcome in Outcome:
+    RELEASE_SECONDS.labels(outcome=_outcome)  # from 0 on, so that the first one is an increase
 EVENTS = Counter("modelrelease_events_total", "Events that were announced about releases.", ["type", "reason"])
 API_REQUESTS = Counter(
     "modelrelease_api_requests_total",

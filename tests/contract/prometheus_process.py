@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Literal
+from typing import Literal, Protocol
 
 import pytest
 
@@ -29,6 +29,13 @@ _TARGET = '  - {{targets: ["127.0.0.1:{port}"], labels: {{pod: {pod}}}}}\n'
 _START_SECONDS = 30.0
 
 Name = Literal["istio_requests_total", "istio_request_duration_milliseconds_bucket"]
+
+
+class Target(Protocol):
+    """What can be scraped on 127.0.0.1."""
+
+    port: int
+    pod: str
 
 
 class Exporter:
@@ -107,7 +114,7 @@ class Exporter:
 
 
 @contextmanager
-def prometheus(folder: Path, exporters: Sequence[Exporter]) -> Iterator[str]:
+def prometheus(folder: Path, exporters: Sequence[Target]) -> Iterator[str]:
     """The address of a Prometheus that scrapes `exporters` five times a second."""
     program = shutil.which("prometheus")
     if program is None:

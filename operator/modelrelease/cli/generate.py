@@ -13,6 +13,7 @@ import yaml
 from modelrelease.api import permissions, schema
 from modelrelease.api.durations import format_duration
 from modelrelease.api.permissions import Permission
+from modelrelease.cli.installation import MANIFESTS
 from modelrelease.cli.reference import PAGES
 from modelrelease.settings import OWN_NAMESPACE, Settings
 
@@ -67,6 +68,7 @@ FILES: dict[str, Callable[[], str]] = {
     "deploy/base/clusterrole.yaml": cluster_role,
     "deploy/base/operator/role-lease.yaml": lease_role,
     "deploy/namespaced/role.yaml": role,
+    **MANIFESTS,
     **PAGES,
 }
 """Path below the top folder, and what writes it."""

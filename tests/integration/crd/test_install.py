@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,6 +72,60 @@ def test_one_namespace_needs_nothing_beyond_it(installed: ControlPlane) -> None:
 def test_the_policy_is_off_unless_switched_on(installed: ControlPlane) -> None:
     kinds = {each["kind"] for each in rendered(installed, "deploy/base")}
     assert not [kind for kind in kinds if kind.startswith("ValidatingAdmissionPolicy")]
+
+
+def test_one_file_installs_what_kustomize_does(installed: ControlPlane) -> None:
+    """deploy/install.yaml is rendered by our own few lines; here they are held against kustomize."""
+    kustomized = rendered(installed, "deploy/base")
+    in_one_file = [*yaml.safe_load_all((ROOT / "deploy" / "install.yaml").read_text(encoding="utf-8"))]
+    assert by_name(kustomized) == by_name(in_one_file)
+
+
+def by_name(documents: list[dict[str, Any]]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    found = {
+        (each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]): each for each in documents
+    }
+    assert len(found) == len(documents)
+    return found
+
+
+def test_one_line_adds_scraping_alerts_and_dashboards(installed: ControlPlane, tmp_path: Path) -> None:
+    lines = {"resources": [ROOT / "deploy" / "base"], "components": [ROOT / "deploy" / "monitoring"]}
+    relative = {key: [os.path.relpath(path, tmp_path) for path in paths] for key, paths in lines.items()}
+    head = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "modelrelease-system",
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(head | relative), encoding="utf-8")
+    documents = by_name(list(yaml.safe_load_all(installed.kubectl("kustomize", tmp_path))))
+    added = set(documents) - set(by_name(rendered(installed, "deploy/base")))
+    assert {
+        ("ServiceMonitor", "modelrelease-system", "modelrelease-operator"),
+        ("PrometheusRule", "modelrelease-system", "modelrelease-operator"),
+        ("ConfigMap", "modelrelease-system", "modelrelease-dashboards"),
+    } == added
+    monitor = documents["ServiceMonitor", "modelrelease-system", "modelrelease-operator"]["spec"]
+    service = documents["Service", "modelrelease-system", "modelrelease-operator"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert {end["port"] for end in monitor["endpoints"]} <= {port["name"] for port in service["spec"]["ports"]}
+    dashboards = documents["ConfigMap", "modelrelease-system", "modelrelease-dashboards"]["data"]
+    assert {"overview.json", "release.json"} == set(dashboards)
+
+
+def test_a_pod_is_left_when_nodes_are_drained_and_only_metrics_and_probes_can_be_reached(
+    installed: ControlPlane,
+) -> None:
+    documents = rendered(installed, "deploy/base")
+    deployment = only(documents, "Deployment")["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert deployment["replicas"] == 2
+    budget = only(documents, "PodDisruptionBudget")["spec"]
+    assert (1, labels) == (budget["maxUnavailable"], budget["selector"]["matchLabels"])
+    policy = only(documents, "NetworkPolicy")["spec"]
+    assert labels == policy["podSelector"]["matchLabels"]
+    ports = {port["name"] for port in deployment["template"]["spec"]["containers"][0]["ports"]}
+    assert [ports] == [{port["port"] for port in rule["ports"]} for rule in policy["ingress"]]
 
 
 def test_the_probes_ask_where_the_container_listens(installed: ControlPlane) -> None:
