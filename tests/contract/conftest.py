@@ -36,7 +36,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     namespaces = f"test-{uuid.uuid4().hex[:8]}", f"test-{uuid.uuid4().hex[:8]}"
     if request.param == "fake":
         cluster = FakeCluster(unserved={UNSERVED})
-        yield World(cluster, *namespaces, lambda allowed: _gated(cluster, allowed), is_real=False)
+        yield World(cluster, *namespaces, lambda allowed: _gated(cluster, allowed))
         return
     started: ControlPlane = request.getfixturevalue("control_plane")
     for namespace in namespaces:
@@ -46,7 +46,6 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         KubernetesCluster(server),
         *namespaces,
         lambda allowed: KubernetesCluster(server, write_seconds=lambda: 10.0 if allowed() else 0.0),
-        is_real=True,
     )
     await server.close()
 

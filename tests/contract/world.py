@@ -20,4 +20,3 @@ class World:
     other_namespace: str
     only_if: Callable[[Callable[[], bool]], Cluster]
     """The same cluster for a writer that asks first."""
-    is_real: bool

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import pytest
 
 from demo.audit import Question, refreshes, writes
 from demo.watch import Version
+from modelrelease.api.status import Phase
+from modelrelease.ports import Kind
+from simulation.world import NEW_IMAGE, STABLE_IMAGE, World
 
 OPERATOR = "system:serviceaccount:modelrelease-system:modelrelease-operator"
+MODEL_RELEASE = Kind.MODEL_RELEASE
 QUESTION = Question(OPERATOR, "vision", 1795266000.0, 1795266060.0)
 
 
@@ -56,17 +62,61 @@ def version(**status: Any) -> Version:
     return Version(0.0, {"metadata": metadata, "spec": {"image": "a"}, "status": status})
 
 
-def test_a_refresh_changes_figures_and_nothing_else() -> None:
-    condition = {"type": "Ready", "status": "False", "reason": "ReleaseInProgress"}
-    told = [
-        version(phase="Progressing", step=1, analysis={"n": 1}, conditions=[condition | {"message": "1 request"}]),
-        version(phase="Progressing", step=1, analysis={"n": 2}, conditions=[condition | {"message": "2 requests"}]),
-        version(phase="Progressing", step=1, analysis={"n": 2}, judge={"at": 2}, conditions=[condition]),
-        version(phase="Progressing", step=2, analysis={"n": 2}, judge={"at": 2}, conditions=[condition]),
-        version(phase="Progressing", step=2, weight=5, analysis={"n": 2}, conditions=[condition]),
-        version(phase="Progressing", step=2, weight=5, stable={"image": "a", "replicas": 2}, conditions=[condition]),
-        version(phase="Progressing", step=2, weight=5, stable={"image": "a", "replicas": 1}, conditions=[condition]),
-        Version(0.0, None),
-    ]
+STATUS: dict[str, Any] = {
+    "phase": "Progressing",
+    "step": 1,
+    "analysis": {"n": 1},
+    "stable": {"image": "a", "replicas": 2},
+    "canary": {"image": "b", "replicas": 1, "readyReplicas": 0},
+    "conditions": [{"type": "Ready", "status": "False", "reason": "ReleaseInProgress", "message": "1 request"}],
+}
 
-    assert refreshes(told) == 4
+
+def condition(**changes: str) -> dict[str, Any]:
+    return {"conditions": [STATUS["conditions"][0] | changes]}
+
+
+@pytest.mark.parametrize(
+    ("change", "is_refresh"),
+    [
+        ({"analysis": {"n": 2}, "judge": {"at": 2}, "message": "2 requests", "confirmedWeight": 5}, True),
+        (condition(message="2 requests"), True),
+        ({"stable": {"image": "a", "replicas": 1}}, True),
+        ({"canary": {"image": "b", "replicas": 2, "readyReplicas": 1, "deployment": "model-canary"}}, True),
+        ({"canary": {"image": "b", "digest": "sha256:1", "replicas": 1, "readyReplicas": 0}}, False),
+        (condition(status="True"), False),
+        (condition(reason="Stalled"), False),
+        ({"observedGeneration": 2}, False),
+        ({"step": 2}, False),
+        ({"capacity": 1}, False),
+        ({"snapshot": {}}, False),
+        ({"somethingNew": 1}, False),
+    ],
+)
+def test_a_refresh_changes_figures_and_nothing_else(change: dict[str, Any], is_refresh: bool) -> None:
+    told = [version(**STATUS), version(**{**STATUS, **change}), Version(0.0, None)]
+    assert refreshes(told) == int(is_refresh)
+
+
+def test_a_write_of_anything_but_the_status_is_no_refresh() -> None:
+    calm, held = version(**STATUS), version(**STATUS)
+    assert held.manifest is not None
+    held.manifest["metadata"] = {**held.manifest["metadata"], "finalizers": ["modelrelease.dev/traffic"]}
+    assert (refreshes([calm, held]), refreshes([calm, calm])) == (0, 1)
+
+
+async def test_a_healthy_release_costs_at_most_24_writes() -> None:
+    """By the controller itself in a small world; the demonstration counts the same in the API server's audit log."""
+    world = World()
+    world.deploy_stable(replicas=2)
+    world.apply(STABLE_IMAGE)
+    await world.run(60)
+    before, known = len(world.cluster.writes), len(world.cluster.history)
+    world.apply(NEW_IMAGE)
+    await world.run(600, until=lambda world: world.status.phase is Phase.SUCCEEDED)
+    await world.run(20)
+
+    told = [Version(0.0, cast(Any, one)) for _, kind, one in world.cluster.history[known:] if kind is MODEL_RELEASE]
+    written = [one for one in world.cluster.writes[before:] if one.kind is not Kind.EVENT]
+    counted = len(written) - refreshes(told)
+    assert 15 < counted <= 24

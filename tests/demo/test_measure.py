@@ -84,8 +84,8 @@ def test_breach_runs_from_the_first_failed_answer_to_the_last_one_of_the_canary(
         record(9, "v1"),
     ]
 
-    assert breach(records, NEW) == Breach(2.01, 5.01, 2)
-    assert breach(records, NEW, any_answer=True) == Breach(1.01, 5.01, 2)
+    assert breach(records, NEW) == Breach(2.01, 5.01, 2, 2)
+    assert breach(records, NEW, any_answer=True) == Breach(1.01, 5.01, 2, 4)
     assert breach([record(1, "v2"), record(2, "v1", 500)], NEW) is None
 
 

@@ -16,7 +16,7 @@ from demo.performance import Performance
 from demo.records import Record
 from demo.report import details, report, shares_table, table
 from demo.result import Result, complaints, summarise
-from demo.scenes import Scene
+from demo.scenes import SCENES, Kill, Limit, Scene
 from demo.screen import View as ScreenView
 from demo.screen import line, panel, sparkline
 from demo.traffic import Account
@@ -26,7 +26,7 @@ from modelrelease.api.status import MetricStatus, Phase, ReleaseStatus
 MODEL = Model("vision", "vision.test")
 ORIGINAL = virtual_service(MODEL)
 HEALTHY = Scene("healthy", "a good one", "v2", Phase.SUCCEEDED, 60, is_full_course=True)
-BAD = Scene("errors", "a bad one", "v2", Phase.ROLLED_BACK, 60)
+BAD = Scene("errors", "a bad one", "v2", Phase.ROLLED_BACK, 60, fails=True, limit=Limit(bad_answers=6, seconds=3))
 STEPS = (20, 100)
 
 
@@ -64,6 +64,7 @@ def healthy() -> Performance:
         status=ReleaseStatus(phase=Phase.SUCCEEDED, message="Released.", outcome_reason="Promoted"),
         told=[],
         routes=routes,
+        route_after=virtual_service(MODEL),
     )
 
 
@@ -139,9 +140,20 @@ def test_every_broken_promise_is_a_sentence() -> None:
         (changed(good, records=wrong_share), "at 20 % clients got 9"),
         (changed(good, weights=[(0.0, 0), (20.0, 100), (30.0, 0)]), "instead of [20, 100]"),
         (changed(good, routes=[Version(10.0, with_another_timeout())]), "outside the managed split"),
-        (changed(good, routes=[Version(10.0, split(20))]), "not what it was before"),
-        (rolled_back(lingering=3), "answered 4 requests after the rollback"),
+        (changed(good, route_after=split(20)), "not what it was before"),
+        (changed(good, route_after=None), "not what it was before"),
+        (changed(good, routes=[]), "no version of the VirtualService was seen"),
+        (changed(good, records=good.records[:-60]), "at the clients it ended Unknown"),
+        (rolled_back(lingering=3), "got 4 requests after the rollback"),
+        (rolled_back(lingering=3), "clients got 10 bad answers"),
+        (changed(rolled_back(), scene=dataclasses.replace(BAD, limit=Limit(9, 1.0))), "for 1.5 s after it went bad"),
         (changed(rolled_back(), scene=dataclasses.replace(BAD, gets_traffic=False)), "should have got none"),
+        (changed(rolled_back(), scene=dataclasses.replace(BAD, fails=False)), "the canary's clients saw 4 errors"),
+        (changed(rolled_back(), records=serve(0, 20, 0)), "no client saw the errors"),
+        (changed(rolled_back(), records=serve(0, 20, 0)), "nothing was measured"),
+        (changed(good, scene=dataclasses.replace(HEALTHY, steers=(Kill(1, 0),))), "before the operator was killed"),
+        (changed(good, killed_at=31.0, successor="pod-b"), "nothing went on"),
+        (changed(good, killed_at=21.0), "nothing went on"),
     ]
     for performance, sentence in cases:
         said = complaints(judged(performance), STEPS)
@@ -149,8 +161,30 @@ def test_every_broken_promise_is_a_sentence() -> None:
     assert any("25 times" in complaint for complaint in complaints(judged(good, writes=25), STEPS))
 
 
+def test_a_release_that_goes_on_after_the_operator_was_killed_has_no_complaint() -> None:
+    scene = dataclasses.replace(HEALTHY, steers=(Kill(1, 0),))
+    result = judged(changed(healthy(), scene=scene, killed_at=21.0, successor="pod-b"))
+    assert complaints(result, STEPS) == []
+    assert details([result], Account(1, 2.0, 3.0))["releases"]["healthy"]["operator_killed_after_seconds"] == 21.0
+
+
+def test_the_outcome_is_what_clients_got_and_not_what_the_operator_says() -> None:
+    lying = changed(rolled_back(), status=ReleaseStatus(phase=Phase.SUCCEEDED))
+    assert (judged(lying).outcome, judged(lying).said) == ("RolledBack", "Succeeded")
+    nothing = changed(rolled_back(), records=serve(0, 20, 0), scene=dataclasses.replace(BAD, expected=Phase.FAILED))
+    assert judged(nothing).outcome == "Failed"
+    torn = changed(rolled_back(), records=serve(0, 20, 20))
+    assert judged(torn).outcome == "Split"
+
+
+def test_every_bad_version_of_the_play_has_a_limit() -> None:
+    bad = {scene.name for scene in SCENES if scene.fails or scene.is_bad_from_birth}
+    assert {"errors", "slow", "crash"} == bad == {scene.name for scene in SCENES if scene.limit is not None}
+    assert [scene.name for scene in SCENES if scene.kills] == ["promote"]
+
+
 def test_the_picture_and_the_tables_hold_every_release(tmp_path: Path) -> None:
-    seen = [healthy(), rolled_back()]
+    seen = [changed(healthy(), killed_at=21.0, successor="pod-b"), rolled_back()]
     results = [judged(performance) for performance in seen]
     console = Console(width=160, record=True, file=(tmp_path / "out").open("w"))
 

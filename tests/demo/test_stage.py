@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import yaml
 
 import run
 import toolchain
+from demo.kube import Kube
 from demo.manifests import Model, canary_weight, outside_the_split, served_model, virtual_service
 from demo.play import only
 from demo.scenes import SCENES, VERSIONS
-from demo.stage import OPERATOR, write_overlay
+from demo.stage import OPERATOR, kill_operator, write_overlay
 from localcluster.mesh import prometheus_settings
+from localcluster.node import favour_pods
 from modelrelease.settings import read_settings
 
 MODEL = Model("vision", "vision.test")
@@ -86,3 +89,31 @@ def test_closing_line_counts_all_suites(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "b.xml").write_text(suite.format(5, 0))
 
     assert run.closing_line(12.345).strip("=") == " 2 failed, 11 passed, 2 skipped in 12.35s "
+
+
+def test_pods_are_favoured_where_there_are_any(tmp_path: Path) -> None:
+    shares, weight = tmp_path / "cpu.shares", tmp_path / "cpu.weight"
+    shares.write_text("1024")
+    favour_pods(((shares, 10_240), (weight, 1_000)))
+    assert (shares.read_text(), weight.exists()) == ("10240", False)
+
+
+class Kubectl(Kube):
+    """Remembers what was run; there are two pods of the operator and one of them is going away."""
+
+    ran: list[tuple[str, ...]] = []  # noqa: RUF012 - of the test's own class
+
+    def run(self, *words: str, stdin: str | None = None, timeout_seconds: float = 0) -> str:  # noqa: ARG002
+        self.ran.append((self.namespace, *words))
+        pods = [{"metadata": {"name": "a"}}, {"metadata": {"name": "b", "deletionTimestamp": "now"}}]
+        return json.dumps({"items": pods})
+
+    def within(self, namespace: str) -> Kube:
+        return Kubectl(self.kubectl, self.kubeconfig, namespace)
+
+
+def test_the_operator_is_killed_without_grace() -> None:
+    assert kill_operator(Kubectl(Path("kubectl"), Path("config"), "vision")) == {"a"}
+    namespace, *words = Kubectl.ran[-1]
+    assert (namespace, words[:3]) == ("modelrelease-system", ["delete", "pod", "a"])
+    assert {"--grace-period=0", "--force"} <= set(words)

@@ -8,11 +8,14 @@ import pytest
 
 from demo.errors import KubectlError
 from demo.manifests import MODEL_RELEASE
+from demo.scenes import STABLE
 from demo.stage import Stage
 from e2e.arena import STEPS, Arena
 from modelrelease.api.status import Phase
 
 pytestmark = pytest.mark.e2e
+
+STORY = {"ReleaseStarted", "StepStarted", "Promoting", "TrafficReturned", "Succeeded", "RolledBack", "Failed"}
 
 
 def test_a_release_reads_well_from_its_start_to_its_end(arena: Arena) -> None:
@@ -40,10 +43,22 @@ def test_a_release_reads_well_from_its_start_to_its_end(arena: Arena) -> None:
 
 
 def assert_story(arena: Arena) -> None:
-    """Events tell the release in sentences, in the order in which it went."""
-    told = sorted(arena.events(), key=lambda event: event.get("eventTime") or event["firstTimestamp"])
-    reasons = [event["reason"] for event in told]
-    assert reasons.index("ReleaseStarted") < reasons.index("StepStarted") < reasons.index("Succeeded")
+    """Events tell the whole release in sentences, in the order in which it went, each once."""
+    # Times of Events are whole seconds; within one, versions tell the order.
+    told = sorted(
+        arena.events(), key=lambda event: (event["firstTimestamp"], int(event["metadata"]["resourceVersion"]))
+    )
+    story = [event for event in told if event["reason"] in STORY]
+    steps = ["StepStarted"] * len(STEPS)
+    assert [event["reason"] for event in story] == [
+        "ReleaseStarted", *steps, "Promoting", "TrafficReturned", "Succeeded",
+    ]  # fmt: skip
+    assert all(event["count"] == 1 and event["type"] == "Normal" for event in story)
+    assert "v1.1.0" in story[0]["message"]
+    assert STABLE in story[0]["message"]
+    for number, (event, weight) in enumerate(zip(story[1:], STEPS, strict=False), 1):
+        assert event["message"].startswith(f"Step {number} of {len(STEPS)}: v1.1.0 gets {weight} % of the traffic.")
+    assert "v1.1.0 was released in " in story[-1]["message"]
     for event in told:
         message = event["message"]
         assert message[0].isupper() or message[0].isdigit() or message.startswith("v")

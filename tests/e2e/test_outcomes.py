@@ -37,7 +37,8 @@ def test_bad_version_is_taken_off_the_air_and_only_its_clients_notice(arena: Are
     strategy = {**STRATEGY, "steps": [{"weight": 20, "minDuration": "60s"}, {"weight": 100}]}
     arena.install(strategy, {**ANALYSIS, "latencyP99": {"maxRatio": 1.2}})
     arena.wait_known_latency()
-    scene = Scene("bad", "", version, Phase.ROLLED_BACK, 90, is_bad_from_birth=version.endswith("slow"))
+    is_slow = version.endswith("slow")
+    scene = Scene("bad", "", version, Phase.ROLLED_BACK, 90, is_bad_from_birth=is_slow, fails=not is_slow)
 
     performance, result, complaints = arena.perform(scene)
 
@@ -53,7 +54,7 @@ def test_bad_version_is_taken_off_the_air_and_only_its_clients_notice(arena: Are
 def test_crashing_version_is_rolled_back_and_not_waited_for(arena: Arena) -> None:
     hold = {"advance": "Time", "steps": [{"weight": 20, "minDuration": "90s"}, {"weight": 100}], "drainDelay": "2s"}
     arena.install(hold)
-    scene = Scene("crash", "", "v1.2.0-crash", Phase.ROLLED_BACK, 85)
+    scene = Scene("crash", "", "v1.2.0-crash", Phase.ROLLED_BACK, 85, fails=True)
 
     performance, _, complaints = arena.perform(scene)
 

@@ -15,9 +15,13 @@ from demo.watch import Version
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _NOT_COUNTED = frozenset({"events", "leases"})
-_DECISIONS = ("phase", "step", "weight", "outcome", "retries", "paused", "lastHandled")
-"""What people and machines act on in the status, beside the conditions. A write that changes nothing of it is a refresh
-of figures, which comes once an interval while people watch: whatever changed rode along."""
+_FIGURES = frozenset({"analysis", "judge", "message", "confirmedWeight", "stable"})
+"""Fields of the status that people like to watch. A write that changes nothing but these, what is seen of the canary's
+Deployment and the messages of conditions is a refresh of figures; it comes once an interval while releases are few.
+Whatever else a write changes, it is an intent, or a result, and counted."""
+_SEEN_OF_CANARY = frozenset({"deployment", "replicas", "readyReplicas"})
+"""What the cluster shows of the canary; its image and digest are what the release is about."""
+_SERVERS = frozenset({"resourceVersion", "managedFields"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +84,20 @@ def _resource(event: dict[str, Any]) -> str:
 
 
 def refreshes(told: Sequence[Version]) -> int:
-    """Neighbouring versions of a ModelRelease that say the same and differ in figures."""
+    """Neighbouring versions of a ModelRelease that differ in figures only."""
     manifests = [version.manifest for version in told if version.manifest is not None]
-    return sum(_decisions(before) == _decisions(after) for before, after in itertools.pairwise(manifests))
+    return sum(without_figures(before) == without_figures(after) for before, after in itertools.pairwise(manifests))
 
 
-def _decisions(manifest: dict[str, Any]) -> dict[str, Any]:
-    status, metadata = manifest.get("status", {}), manifest["metadata"]
-    steering = {key: metadata.get(key) for key in ("generation", "annotations", "finalizers", "deletionTimestamp")}
-    said = {key: status.get(key) for key in _DECISIONS}
-    conditions = [
-        tuple(condition.get(key) for key in ("type", "status", "reason", "observedGeneration"))
-        for condition in status.get("conditions", [])
-    ]
-    return {"metadata": steering, "spec": manifest.get("spec"), "status": said, "conditions": conditions}
+def without_figures(manifest: dict[str, Any]) -> dict[str, Any]:
+    """All of a ModelRelease that a refresh leaves as it is."""
+    status = _without(manifest.get("status") or {}, _FIGURES)
+    if "canary" in status:
+        status["canary"] = _without(status["canary"], _SEEN_OF_CANARY)
+    if "conditions" in status:
+        status["conditions"] = [_without(one, frozenset({"message"})) for one in status["conditions"]]
+    return {**manifest, "metadata": _without(manifest["metadata"], _SERVERS), "status": status}
+
+
+def _without(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ SLOWER = {"v1.2.0-slow": "slow:600"}
 """Faults that differ from the image's own: so slow that it shows also while the machine does something else."""
 _INFERENCE = REPOSITORY / "inference-image"
 _TRAINING_SECONDS = 5400.0
+_STUCK_SECONDS = 60.0
 
 
 def models() -> Path:
@@ -29,27 +31,34 @@ def models() -> Path:
     return Path(_python([str(_INFERENCE / "build_models.py")], timeout_seconds=_TRAINING_SECONDS).strip())
 
 
-def build_inference(cluster: Cluster, versions: Sequence[str], folder: Path, report: Report) -> dict[str, str]:
-    """Build and load these versions of the inference image; image reference by version."""
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that was built and loaded: how it is called, and what it is."""
+
+    reference: str
+    digest: str
+
+
+def build_inference(cluster: Cluster, versions: Sequence[str], folder: Path, report: Report) -> dict[str, Image]:
+    """Build and load these versions of the inference image; image by version."""
     trained = models()
     return {version: _build(cluster, version, folder / "context", trained, report) for version in versions}
 
 
-def _build(cluster: Cluster, version: str, context: Path, trained: Path, report: Report) -> str:
+def _build(cluster: Cluster, version: str, context: Path, trained: Path, report: Report) -> Image:
     words = [str(_INFERENCE / "image_context.py"), version, str(context), "--models", str(trained)]
     if version in SLOWER:
         words += ["--fault", SLOWER[version]]
     recipe: dict[str, Any] = json.loads(_python(words, timeout_seconds=120))
     reference: str = recipe["tag"]
     build = Build(reference, Path(recipe["context"]), Path(recipe["dockerfile"]), recipe["build_args"])
-    cluster.build_image(build, report)
-    return reference
+    return Image(reference, cluster.build_image(build, report))
 
 
-def build_operator(cluster: Cluster, report: Report) -> str:
-    """Build and load the operator's image; its digest."""
+def build_operator(cluster: Cluster, report: Report) -> Image:
+    """Build and load the operator's image."""
     folder = REPOSITORY / "operator"
-    return cluster.build_image(Build(OPERATOR, folder, folder / "Dockerfile"), report)
+    return Image(OPERATOR, cluster.build_image(Build(OPERATOR, folder, folder / "Dockerfile"), report))
 
 
 def write_pictures(folder: Path, count: int = 40) -> Path:
@@ -90,7 +99,9 @@ class InBackground:
             self._error = error
 
     def wait(self) -> None:
-        """Until the models are there."""
-        self._thread.join()
+        """Until the models are there, which has its own time-out; this one is for a thread that is stuck."""
+        self._thread.join(timeout=_TRAINING_SECONDS + _STUCK_SECONDS)
+        if self._thread.is_alive():
+            raise DemoError(f"the models were not trained within {_TRAINING_SECONDS + _STUCK_SECONDS:.0f} s")
         if self._error is not None:
             raise self._error

@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from demo.errors import KubectlError
-from demo.waiting import wait_for
 
 Manifest = dict[str, Any]
 
@@ -84,7 +83,3 @@ class Kube:
     def pods(self, labels: str) -> Sequence[Manifest]:
         """Pods with these labels that are not going away."""
         return [pod for pod in self.list("pods", "-l", labels) if not pod["metadata"].get("deletionTimestamp")]
-
-    def wait_gone(self, kind: str, name: str, timeout_seconds: float) -> None:
-        """Until there is no such object."""
-        wait_for(f"{kind} {self.namespace}/{name} to be gone", lambda: self.get(kind, name) is None, timeout_seconds)

@@ -120,6 +120,8 @@ class Breach:
     began_at: float
     last_answer_at: float
     canary_errors: int
+    bad_answers: int
+    """As many answers of the kind that it began with."""
 
     @property
     def seconds(self) -> float:
@@ -138,7 +140,8 @@ def breach(records: Sequence[Record], release: Release, *, any_answer: bool = Fa
         return None
     began = min(record.ended_at for record in failed)
     last = max(record.ended_at for record in served)
-    return Breach(began, last, sum(record.is_error for record in served if record.ended_at >= began))
+    errors = sum(record.is_error for record in served if record.ended_at >= began)
+    return Breach(began, last, errors, len(failed))
 
 
 @dataclass(frozen=True, slots=True)

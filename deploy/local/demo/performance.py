@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 from demo import manifests
 from demo.errors import DemoError, OverdueError
@@ -13,9 +13,11 @@ from demo.kube import Kube
 from demo.manifests import MODEL_RELEASE, VIRTUAL_SERVICE, Model
 from demo.measure import Release
 from demo.records import Record
-from demo.scenes import Scene, Steer
+from demo.scenes import Kill, Scene, Steer
+from demo.stage import kill_operator, operator_pods
 from demo.traffic import Traffic
 from demo.watch import Version, Watch
+from modelrelease.api.model import GROUP
 from modelrelease.api.status import ReleaseStatus, parse_status
 
 _LOOK_SECONDS = 0.25
@@ -73,19 +75,34 @@ class Performance:
     """Versions of the ModelRelease."""
     routes: list[Version] = field(repr=False)
     """Versions of the VirtualService."""
+    route_after: dict[str, Any] | None = field(repr=False)
+    """The VirtualService as it was read at the end."""
+    killed_at: float | None = None
+    """When the operator was killed; None where it was not."""
+    successor: str = ""
+    """The pod that took over."""
 
 
 Show = Callable[[Scene, Release, float], None]
 """Called several times a second while a release runs: scene, release, unix seconds of its beginning."""
 
 
-def perform(ground: Ground, scene: Scene, image: str, show: Show) -> Performance:
+Tell = Callable[[str], None]
+"""Called with a sentence for people, when something was done."""
+
+
+def _nobody(sentence: str) -> None:
+    """Where nobody listens."""
+
+
+def perform(ground: Ground, scene: Scene, image: str, show: Show, tell: Tell = _nobody) -> Performance:
     """Edit the image, wait for the end, and keep what was seen. Raises OverdueError where there is none in time."""
     release = Release(scene.version, ground.model.canary)
     before = ground.status()
     began_at = time.time()
     ground.kube.patch(MODEL_RELEASE, ground.model.name, {"spec": {"image": image}})
-    _wait_for_end(ground, scene, before, lambda: show(scene, release, began_at))
+    hand = _Hand(ground, scene.steers, tell)
+    _wait_for_end(ground, scene, hand, before, lambda: show(scene, release, began_at))
     ended_at = time.time()
     while time.time() < ended_at + _QUIET_SECONDS:
         show(scene, release, began_at)
@@ -100,15 +117,21 @@ def perform(ground: Ground, scene: Scene, image: str, show: Show) -> Performance
         status=ground.status(),
         told=ground.releases.since(began_at),
         routes=ground.routes.since(began_at),
+        route_after=ground.kube.get(VIRTUAL_SERVICE, ground.model.name),
+        killed_at=hand.killed_at,
+        successor=", ".join(sorted(operator_pods(ground.kube) - hand.killed)) if hand.killed else "",
     )
 
 
 class _Hand:
-    """Sets the annotations of a scene, one after the other, each when its time has come."""
+    """Does what people do in a scene, one thing after the other, each when its time has come."""
 
-    def __init__(self, ground: Ground, steers: Sequence[Steer]) -> None:
-        self._ground, self._left = ground, list(steers)
+    def __init__(self, ground: Ground, steers: Sequence[Steer | Kill], tell: Tell) -> None:
+        self._ground, self._left, self._tell = ground, list(steers), tell
         self._due: float | None = None
+        self.killed_at: float | None = None
+        self.killed: set[str] = set()
+        """Names of the operator's pods that were killed."""
 
     def steer(self, step: int) -> None:
         """Called again and again with the step that the release has got to."""
@@ -118,11 +141,23 @@ class _Hand:
             self._due = time.monotonic() + self._left[0].after_seconds
         if time.monotonic() >= self._due:
             first, self._due = self._left.pop(0), None
-            self._ground.kube.annotate(MODEL_RELEASE, self._ground.model.name, **{first.annotation: first.value})
+            self._do(first)
+
+    def _do(self, steer: Steer | Kill) -> None:
+        match steer:
+            case Steer(annotation=annotation, value=value):
+                self._ground.kube.annotate(MODEL_RELEASE, self._ground.model.name, **{annotation: value})
+                self._tell(f"annotated: {GROUP}/{annotation}={value}")
+            case Kill():
+                self.killed_at = time.time()
+                self.killed = kill_operator(self._ground.kube)
+                self._tell(f"the operator was killed here: kubectl delete pod {' '.join(sorted(self.killed))} --force")
+            case never:
+                assert_never(never)
 
 
-def _wait_for_end(ground: Ground, scene: Scene, before: ReleaseStatus, show: Callable[[], None]) -> None:
-    hand, deadline = _Hand(ground, scene.steers), time.monotonic() + scene.patience_seconds
+def _wait_for_end(ground: Ground, scene: Scene, hand: _Hand, before: ReleaseStatus, show: Callable[[], None]) -> None:
+    deadline = time.monotonic() + scene.patience_seconds
     while not has_ended(ground, before):
         ground.traffic.check_alive()
         status = ground.status()

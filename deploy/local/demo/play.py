@@ -102,9 +102,13 @@ def _perform(console: Console, stage: Stage, ground: Ground, scene: Scene) -> tu
             lambda scene, release, began_at: shown.show(
                 look(scene, ground.status(), ground.traffic, release, began_at)
             ),
+            lambda sentence: console.print(f"  {sentence}", style="bold yellow", highlight=False, soft_wrap=True),
         )  # fmt: skip
     result = summarise(performance, ground.original, count_writes(stage, performance, MODEL.namespace))
     console.print(f"{result.outcome} after {result.seconds:.0f} s: {performance.status.message}", highlight=False)
+    if performance.killed_at is not None:
+        after = performance.killed_at - performance.began_at
+        console.print(f"the operator was killed after {after:.0f} s; {performance.successor} went on", highlight=False)
     for sentence in complaints(result):
         console.print(f"not as expected: {sentence}", style="red", highlight=False)
     return performance, result

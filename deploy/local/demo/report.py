@@ -26,7 +26,10 @@ def details(results: Sequence[Result], account: Account) -> Any:
         "load": dataclasses.asdict(account),
         "releases": {
             result.scene.name: {
+                "said": result.said,
                 "api_writes": result.api_writes,
+                "operator_killed_after_seconds": result.killed_after_seconds,
+                "bad_answers": None if result.breach is None else result.breach.bad_answers,
                 "p99_milliseconds": {
                     "stable": result.stable.p99_milliseconds,
                     "canary": result.canary.p99_milliseconds,

@@ -12,10 +12,10 @@ from demo.manifests import outside_the_split
 from demo.measure import Arm, Breach, Span
 from demo.performance import Performance
 from demo.scenes import WEIGHTS, Scene
+from modelrelease.api.status import Phase
 
 _SETTLE_SECONDS = 1.0
 _MOST_WRITES = 24
-_LONGEST_BREACH_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,9 @@ class Result:
 
     scene: Scene
     outcome: str
+    """What clients got in the end."""
+    said: str
+    """What the operator says of it."""
     reason: str
     seconds: float
     requests: int
@@ -33,9 +36,14 @@ class Result:
     breach: Breach | None
     served_after_rollback: int
     final_share_percent: float | None
+    route_versions: int
+    """How many versions of the VirtualService were seen; what it says of the route rests on them."""
     is_route_untouched: bool
     is_route_restored: bool
     api_writes: int | None
+    killed_after_seconds: float | None = None
+    went_on: bool = True
+    """Whether another operator took over from the one that was killed, and weights were changed after that."""
 
     def row(self, began_at: float) -> dict[str, Any]:
         """The release's entry in report.json."""
@@ -66,10 +74,12 @@ def summarise(performance: Performance, original: dict[str, Any], api_writes: in
     tail = measure.between(performance.records, performance.ended_at, until + 1)
     final = measure.arms(tail, release)
     routes = [version.manifest for version in performance.routes if version.manifest is not None]
-    status = performance.status
+    after, status, killed_at = performance.route_after, performance.status, performance.killed_at
+    final_share = 100 * final[1].requests / len(tail) if tail else None
     return Result(
         scene=scene,
-        outcome=str(status.phase),
+        outcome=_outcome(final_share, canary),
+        said=str(status.phase),
         reason=f"{status.outcome_reason}: {status.message}",
         seconds=performance.ended_at - performance.began_at,
         requests=len(performance.records),
@@ -80,12 +90,26 @@ def summarise(performance: Performance, original: dict[str, Any], api_writes: in
         ),
         breach=_breach(performance),
         served_after_rollback=_served_after_rollback(performance),
-        final_share_percent=100 * final[1].requests / len(tail) if tail else None,
-        is_route_untouched={_text(outside_the_split(route)) for route in routes}
-        <= {_text(outside_the_split(original))},
-        is_route_restored=not routes or _text(routes[-1]["spec"]) == _text(original["spec"]),
+        final_share_percent=final_share,
+        route_versions=len(routes),
+        is_route_untouched=after is not None
+        and {_text(outside_the_split(route)) for route in [*routes, after]} == {_text(outside_the_split(original))},
+        is_route_restored=after is not None and _text(after["spec"]) == _text(original["spec"]),
         api_writes=api_writes,
+        killed_after_seconds=None if killed_at is None else killed_at - performance.began_at,
+        went_on=killed_at is None or (bool(performance.successor) and performance.weights[-1][0] > killed_at),
     )
+
+
+def _outcome(final_share_percent: float | None, canary: Arm) -> str:
+    """What became of a release, told from what clients got: nothing here is the operator's word."""
+    if final_share_percent is None:
+        return "Unknown"
+    if final_share_percent == 100:
+        return str(Phase.SUCCEEDED)
+    if final_share_percent > 0:
+        return "Split"
+    return str(Phase.ROLLED_BACK if canary.requests else Phase.FAILED)
 
 
 def _text(manifest: dict[str, Any]) -> str:
@@ -111,12 +135,12 @@ def _breach(performance: Performance) -> Breach | None:
 
 
 def _served_after_rollback(performance: Performance) -> int:
-    """Answers of the canary to requests that were due after its weight was 0 for good and proxies knew."""
+    """Requests that went to the canary although due after its weight was 0 for good and proxies knew."""
     if performance.scene.ends_with_new_version or not performance.weights:
         return 0
     back_at = performance.weights[-1][0] + _SETTLE_SECONDS
     late = measure.between(performance.records, back_at, float("inf"))
-    return sum(record.version == performance.release.version for record in late)
+    return sum(performance.release.serves(record) for record in late)
 
 
 def complaints(result: Result, declared: Sequence[int] = WEIGHTS) -> list[str]:
@@ -126,12 +150,13 @@ def complaints(result: Result, declared: Sequence[int] = WEIGHTS) -> list[str]:
 
 def _complaints(result: Result, declared: list[int]) -> Iterator[str]:
     scene = result.scene
-    if result.outcome != scene.expected:
-        yield f"ended {result.outcome} instead of {scene.expected} ({result.reason})"
+    for who, outcome in (("at the clients it", result.outcome), ("by its status it", result.said)):
+        if outcome != scene.expected:
+            yield f"{who} ended {outcome} instead of {scene.expected} ({result.reason})"
     if result.stable.errors:
         yield f"stable's clients saw {result.stable.errors} errors"
     if result.served_after_rollback:
-        yield f"the canary answered {result.served_after_rollback} requests after the rollback"
+        yield f"the canary got {result.served_after_rollback} requests after the rollback"
     expected_share = 100.0 if scene.ends_with_new_version else 0.0
     if result.final_share_percent != expected_share:
         yield f"in the end {_percent(result.final_share_percent)} of the requests got the new version, not all or none"
@@ -139,17 +164,38 @@ def _complaints(result: Result, declared: list[int]) -> Iterator[str]:
         yield "something in the VirtualService outside the managed split changed"
     if not result.is_route_restored:
         yield "the VirtualService is not what it was before the release"
-    if not scene.gets_traffic and result.canary.requests:
-        yield f"the canary got {result.canary.requests} requests, and should have got none"
-    if result.breach is not None and result.breach.seconds > _LONGEST_BREACH_SECONDS:
-        yield f"the canary served for {result.breach.seconds:.1f} s after it went bad"
+    if scene.kills and result.killed_after_seconds is None:
+        yield "the release was over before the operator was killed"
+    if not result.went_on:
+        yield "nothing went on after the operator was killed"
+    yield from _complaints_about_canary(result)
     if scene.is_full_course:
         yield from _complaints_about_course(result, declared)
 
 
+def _complaints_about_canary(result: Result) -> Iterator[str]:
+    scene, canary, breach = result.scene, result.canary, result.breach
+    if not scene.gets_traffic:
+        if canary.requests:
+            yield f"the canary got {canary.requests} requests, and should have got none"
+        return
+    if not result.route_versions:
+        yield "no version of the VirtualService was seen, so nobody knows what became of the rest of it"
+    if scene.fails and not canary.errors:
+        yield "no client saw the errors that this version makes, so nothing was shown"
+    if not scene.fails and canary.errors:
+        yield f"the canary's clients saw {canary.errors} errors"
+    if scene.limit is None:
+        return
+    if breach is None:
+        yield "no client got a bad answer, so nothing was measured"
+    elif breach.bad_answers > scene.limit.bad_answers:
+        yield f"clients got {breach.bad_answers} bad answers; at most {scene.limit.bad_answers} are allowed"
+    elif breach.seconds > scene.limit.seconds:
+        yield f"the canary served for {breach.seconds:.1f} s after it went bad, more than {scene.limit.seconds:g} s"
+
+
 def _complaints_about_course(result: Result, declared: list[int]) -> Iterator[str]:
-    if result.canary.errors:
-        yield f"the canary's clients saw {result.canary.errors} errors"
     served = [span.weight_percent for span in result.spans if span.weight_percent > 0]
     if served[: len(declared)] != declared:
         yield f"the canary was served at {served} instead of {declared} per cent"

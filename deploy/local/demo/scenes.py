@@ -50,6 +50,27 @@ class Steer:
 
 
 @dataclass(frozen=True, slots=True)
+class Kill:
+    """The operator's pod is deleted, without any grace, some seconds after the release has got to a step."""
+
+    at_step: int
+    after_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How much harm a bad version may do before it is off the air.
+
+    The judge needs a number of bad answers, not a time: at 50 requests/s, 1 % brings one each two seconds, and 20 % ten
+    a second. At 20 % the whole may take 5 s (`demo breach` measures that). At 1 %, besides these 5 s, it takes until
+    enough bad answers have come: `seconds` is so long that they come in time 99 times in 100 or more often.
+    """
+
+    bad_answers: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """A release and how it should end."""
 
@@ -58,17 +79,26 @@ class Scene:
     version: str
     expected: Phase
     patience_seconds: float
-    steers: tuple[Steer, ...] = ()
+    steers: tuple[Steer | Kill, ...] = ()
     """In this order."""
     is_full_course: bool = False
-    """Every step is served, and not one request is lost."""
+    """Every step is served."""
     is_bad_from_birth: bool = False
     """Bad without failing: a breach begins with the first answer."""
+    fails: bool = False
+    """The version answers with errors, or its clients get none; all others must not lose a request."""
     gets_traffic: bool = True
+    limit: Limit | None = None
+    """For versions that are bad."""
 
     @property
     def ends_with_new_version(self) -> bool:
         return self.expected is Phase.SUCCEEDED
+
+    @property
+    def kills(self) -> bool:
+        """Whether the operator is killed in it."""
+        return any(isinstance(steer, Kill) for steer in self.steers)
 
 
 SCENES: Final = (
@@ -80,9 +110,33 @@ SCENES: Final = (
         480,
         is_full_course=True,
     ),
-    Scene("errors", "v1.2.0-errors answers 500 to everything", "v1.2.0-errors", Phase.ROLLED_BACK, 150),
-    Scene("slow", "v1.2.0-slow takes 600 ms longer", "v1.2.0-slow", Phase.ROLLED_BACK, 300, is_bad_from_birth=True),
-    Scene("crash", "v1.2.0-crash dies 20 s after it became ready", "v1.2.0-crash", Phase.ROLLED_BACK, 240),
+    Scene(
+        "errors",
+        "v1.2.0-errors answers 500 to everything",
+        "v1.2.0-errors",
+        Phase.ROLLED_BACK,
+        150,
+        fails=True,
+        limit=Limit(bad_answers=12, seconds=30),  # 4 convince the judge
+    ),
+    Scene(
+        "slow",
+        "v1.2.0-slow takes 600 ms longer",
+        "v1.2.0-slow",
+        Phase.ROLLED_BACK,
+        300,
+        is_bad_from_birth=True,
+        limit=Limit(bad_answers=30, seconds=60),  # about 15 convince it
+    ),
+    Scene(
+        "crash",
+        "v1.2.0-crash dies 20 s after it became ready",
+        "v1.2.0-crash",
+        Phase.ROLLED_BACK,
+        240,
+        fails=True,
+        limit=Limit(bad_answers=12, seconds=50),  # it comes back once, for 20 s
+    ),
     Scene(
         "never-ready",
         "v1.2.0-never-ready never wants traffic",
@@ -93,11 +147,11 @@ SCENES: Final = (
     ),
     Scene(
         "promote",
-        "back to v1.0.0, promoted in full by annotation",
+        "back to v1.0.0, promoted in full by annotation; the operator is killed while stable rolls",
         "v1.0.0",
         Phase.SUCCEEDED,
-        240,
-        steers=(Steer("promote", "full", at_step=1, after_seconds=5),),
+        270,
+        steers=(Steer("promote", "full", at_step=1, after_seconds=5), Kill(at_step=len(WEIGHTS), after_seconds=3)),
     ),
     Scene(
         "abort",

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from demo.images import REPOSITORY, InBackground, build_inference, build_operator, write_pictures
+from demo.images import REPOSITORY, Image, InBackground, build_inference, build_operator, write_pictures
 from demo.kube import Kube
 from demo.manifests import GATEWAY, GATEWAY_WORKLOAD
 from demo.traffic import Target
+from demo.versions import versions
 from demo.waiting import wait_for
 from localcluster.cluster import Cluster
 from localcluster.locks import exclusive
@@ -25,10 +26,6 @@ SYSTEM_NAMESPACE: Final = "modelrelease-system"
 OPERATOR: Final = "modelrelease-operator"
 OPERATOR_USER: Final = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{OPERATOR}"
 _READY_SECONDS = 120.0
-_POD_GROUP = (
-    (Path("/sys/fs/cgroup/cpu/k8s.io/cpu.shares"), 10_240),
-    (Path("/sys/fs/cgroup/k8s.io/cpu.weight"), 1_000),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +33,8 @@ class Stage:
     """A cluster on which the operator runs."""
 
     cluster: Cluster
-    images: dict[str, str]
-    """Image reference by version."""
+    built: dict[str, Image]
+    """Image by version, and the operator's."""
     pictures: Path
     setup_seconds: float
 
@@ -49,50 +46,37 @@ class Stage:
         """Traffic for this host, through the gateway."""
         return Target(self.cluster.gateway_url, host, self.pictures)
 
+    @property
+    def images(self) -> dict[str, str]:
+        """Image reference by version."""
+        return {version: image.reference for version, image in self.built.items()}
+
     def versions(self) -> dict[str, str]:
         """What runs here: Kubernetes, Istio and so on, for the report."""
-        from localcluster.provision import envoy, go  # noqa: PLC0415 - names of versions only
-
-        return {
-            "kubernetes": go.KUBERNETES.version(),
-            "istio": go.ISTIO.version(),
-            "envoy": envoy.VERSION,
-            **{f"image {version}": reference for version, reference in self.images.items()},
-        }
+        return versions(self.cluster.prometheus_url, self.built)
 
 
-def set_up(versions: Sequence[str], report: Report, *, cluster: Cluster | None = None) -> Stage:
-    """Bring up what is not up, build what is not built, and install the operator as it is in this checkout."""
+def set_up(wanted: Sequence[str], report: Report, *, cluster: Cluster | None = None) -> Stage:
+    """Bring up what is not up, build the versions that are wanted, and install the operator as it is here."""
     began = time.monotonic()
     chosen = cluster or Cluster()
     training = InBackground()
     chosen.up(report)
-    favour_pods()
     with report.part("models") as line:
         line.show("training")
         training.wait()
         line.show("ready")
     with exclusive(chosen.cache.locks / "demo-stage"):
-        images = build_inference(chosen, versions, BUILD, report)
-        digest = build_operator(chosen, report)
+        built = build_inference(chosen, wanted, BUILD, report)
+        operator = build_operator(chosen, report)
         pictures = write_pictures(BUILD / "pictures")
-        stage = Stage(chosen, images, pictures, 0.0)
+        stage = Stage(chosen, {**built, "operator": operator}, pictures, 0.0)
         with report.part("operator") as line:
             line.show("installing")
-            install(stage, digest)
+            install(stage, operator.digest)
             line.show("ready")
-    return Stage(chosen, images, pictures, time.monotonic() - began)
-
-
-def favour_pods() -> None:
-    """Let all pods together weigh as much as ten other processes (cgroup v1 or v2).
-
-    The kernel shares the processor between the pods as one group and every process beside them; with the default a
-    compiler or a test run next to the cluster starves what is to be measured.
-    """
-    for path, weight in _POD_GROUP:
-        if path.exists():
-            path.write_text(str(weight), encoding="ascii")
+    chosen.favour_pods()
+    return replace(stage, setup_seconds=time.monotonic() - began)
 
 
 def install(stage: Stage, digest: str) -> None:
@@ -103,7 +87,22 @@ def install(stage: Stage, digest: str) -> None:
     kube.run(*apply, "-k", str(overlay), timeout_seconds=120)
     kube.run("wait", "--for=condition=Established", "crd/modelreleases.modelrelease.dev", "--timeout=30s")
     kube.wait_rolled_out(OPERATOR, _READY_SECONDS)
-    wait_for("one operator pod", lambda: len(kube.pods("app.kubernetes.io/component=operator")) == 1, _READY_SECONDS)
+    wait_for("one operator pod", lambda: len(operator_pods(kube)) == 1, _READY_SECONDS)
+
+
+def operator_pods(kube: Kube) -> set[str]:
+    """Names of the operator's pods; `kube` is any namespace's."""
+    pods = kube.within(SYSTEM_NAMESPACE).pods("app.kubernetes.io/component=operator")
+    return {pod["metadata"]["name"] for pod in pods}
+
+
+def kill_operator(kube: Kube) -> set[str]:
+    """Delete all of them without any grace; their names."""
+    killed = operator_pods(kube)
+    words = ("--grace-period=0", "--force", "--wait=false")
+    if killed:
+        kube.within(SYSTEM_NAMESPACE).run("delete", "pod", *sorted(killed), *words)
+    return killed
 
 
 def write_overlay(folder: Path, digest: str, prometheus: str) -> Path:

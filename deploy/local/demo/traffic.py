@@ -20,6 +20,7 @@ from demo.records import Record, parse_record
 
 _PACKAGES = Path(__file__).resolve().parent.parent
 _READ_SECONDS = 0.1
+_KILLED_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Traffic:
             said, complaints = self._process.communicate(timeout=REQUEST_TIMEOUT_SECONDS + 5)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.communicate()
+            self._process.communicate(timeout=_KILLED_SECONDS)
             raise OverdueError(f"the load generator for {self.target.host} did not end; it was killed") from None
         finally:
             self._done.set()

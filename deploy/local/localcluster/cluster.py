@@ -24,7 +24,7 @@ from localcluster.folders import Cache, Data
 from localcluster.image_source import Build
 from localcluster.images import Images
 from localcluster.locks import exclusive
-from localcluster.node import NODE_NAME
+from localcluster.node import NODE_NAME, favour_pods
 from localcluster.part import Part, wait_until
 from localcluster.ports import GATEWAY, LOOPBACK, PROMETHEUS, PROMETHEUS_CLUSTER_IP
 from localcluster.progress import Report, Silent
@@ -120,6 +120,10 @@ class Cluster:
     def build_image(self, build: Build, report: Report | None = None) -> str:
         """Build an image and load it into the cluster; the digest of what is loaded."""
         return self.images.build(build, report or Silent())
+
+    def favour_pods(self) -> None:
+        """Let pods have the processor before anything that runs beside them; to be called when there are some."""
+        favour_pods()
 
     def set_gpus(self, count: int) -> None:
         """Let the node claim that many GPUs; the kubelet knows nothing of them, the scheduler counts them."""

@@ -11,11 +11,11 @@ from demo.stage import Stage
 
 pytestmark = pytest.mark.e2e
 
-RUNS = 3
+RUNS = 5
 
 
 def test_breach_at_20_percent_ends_within_seconds(stage: Stage) -> None:
-    plan = BreachPlan(runs=RUNS, model=Model("e2e-breach", "e2e-breach.example.com"), good_seconds=10)
+    plan = BreachPlan(runs=RUNS, model=Model("e2e-breach", "e2e-breach.example.com"), good_seconds=8)
     with prepared(stage, plan) as ground:
         runs = [breach_once(ground, stage.images[TURNS_BAD], plan) for _ in range(plan.runs)]
         ground.kube.run("delete", "namespace", plan.model.namespace, "--wait=false")

@@ -5,18 +5,11 @@ from __future__ import annotations
 import pytest
 
 from demo.scenes import Scene
-from demo.stage import SYSTEM_NAMESPACE, Stage
+from demo.stage import kill_operator
 from e2e.arena import STEPS, Arena
 from modelrelease.api.status import Phase
 
 pytestmark = pytest.mark.e2e
-
-
-def kill_operator(stage: Stage) -> None:
-    """Delete its pod without any grace."""
-    kube = stage.kube(SYSTEM_NAMESPACE)
-    for pod in kube.pods("app.kubernetes.io/component=operator"):
-        kube.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=false")
 
 
 def test_release_goes_on_when_the_operator_is_killed_at_every_step(arena: Arena) -> None:
@@ -24,7 +17,7 @@ def test_release_goes_on_when_the_operator_is_killed_at_every_step(arena: Arena)
     began = arena.start("v1.1.0")
     for weight in STEPS[:2]:
         arena.wait_weight(weight, 60)
-        kill_operator(arena.stage)
+        kill_operator(arena.kube)
 
     arena.wait_phase(Phase.SUCCEEDED, 150)
 
@@ -40,7 +33,7 @@ def test_bad_version_is_rolled_back_by_the_next_operator(arena: Arena) -> None:
     scene = Scene("errors", "", "v1.2.0-errors", Phase.ROLLED_BACK, 120)
     arena.start("v1.2.0-errors")
     arena.wait_weight(20, 60)
-    kill_operator(arena.stage)
+    kill_operator(arena.kube)
 
     arena.wait_phase(scene.expected, 120)
 
