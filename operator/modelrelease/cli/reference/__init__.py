@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from modelrelease.cli.reference import (
+    commandline,
     conditions,
     configuration,
     diagram,
@@ -18,6 +19,7 @@ from modelrelease.cli.reference import (
 PAGES: dict[str, Callable[[], str]] = {
     "docs/images/phases.svg": diagram.svg,
     "docs/reference/annotations.md": steering.page,
+    "docs/reference/command-line.md": commandline.page,
     "docs/reference/conditions.md": conditions.page,
     "docs/reference/configuration.md": configuration.page,
     "docs/reference/events.md": events.page,
