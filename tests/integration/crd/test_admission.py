@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from integration.crd.releases import ROOT, Releases
-from localcluster.controlplane import ControlPlane
+from integration.crd.releases import Releases
 from localcluster.errors import CommandFailed
 from modelrelease.api.spec import parse_spec
 from modelrelease.api.validations import VALIDATIONS
@@ -186,9 +184,3 @@ def test_what_is_right_is_accepted_and_stored_as_it_is_written(releases: Release
     spec = releases.read(stored)["spec"]
     assert ACCEPTED[name] == spec
     assert parse_spec(spec).image == spec["image"], "what the API server accepts, the operator must be able to read"
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)
-def test_an_example_can_be_applied(installed: ControlPlane, path: Path) -> None:
-    said = installed.kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename", path)
-    assert "modelrelease.modelrelease.dev/yolov8-detect serverside-applied (server dry run)" in said

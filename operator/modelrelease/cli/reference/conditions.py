@@ -56,8 +56,8 @@ def page() -> str:
         "`status.phase` says where a release is. [Concepts](../concepts.md) shows how one leads to another.",
         table(("phase", "meaning"), ((code(phase), PHASES[phase]) for phase in Phase)),
         "## Conditions",
-        "Each has `observedGeneration`. `Ready`, `Reconciling` and `Stalled` are those that Argo CD, Flux and Helm "
-        "read (kstatus). `Ready` and `Reconciling` repeat the reason of `Stalled` where that is True; else "
+        "Each has `observedGeneration`. `Ready`, `Reconciling` and `Stalled` are those that Flux and Helm read "
+        "(kstatus); Argo CD needs a [health check](../guides/gitops.md#health). `Ready` and `Reconciling` repeat the reason of `Stalled` where that is True; else "
         "`Reconciling` has the phase as its reason.",
         *(part for kind in ConditionType for part in _section(kind, facts[kind], entries)),
         "## How releases end",
