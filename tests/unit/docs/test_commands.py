@@ -29,7 +29,7 @@ KUBECTL = {
     "describe": set(),
     "events": {"--for"},
     "explain": set(),
-    "get": {"-w", "-o", "--show-labels", "--show-managed-fields", "--watch"},
+    "get": {"-w", "-o", "-l", "--show-labels", "--show-managed-fields", "--watch"},
     "label": set(),
     "logs": {"-l", "--previous", "--all-containers"},
     "patch": {"--type", "-p"},
@@ -38,7 +38,7 @@ KUBECTL = {
     "wait": {"--for", "--timeout"},
 }
 """Commands of kubectl and the options that pages use with them, checked by hand against `kubectl COMMAND --help`."""
-EVERYWHERE = {"-n", "--namespace", "--context"}
+EVERYWHERE = {"-n", "-A", "--namespace", "--all-namespaces", "--context"}
 
 
 def is_theirs(word: str) -> bool:

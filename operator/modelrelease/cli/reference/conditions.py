@@ -57,8 +57,8 @@ def page() -> str:
         table(("phase", "meaning"), ((code(phase), PHASES[phase]) for phase in Phase)),
         "## Conditions",
         "Each has `observedGeneration`. `Ready`, `Reconciling` and `Stalled` are those that Flux and Helm read "
-        "(kstatus); Argo CD needs a [health check](../guides/gitops.md#health). `Ready` and `Reconciling` repeat the reason of `Stalled` where that is True; else "
-        "`Reconciling` has the phase as its reason.",
+        "(kstatus); Argo CD needs a [health check](../guides/gitops.md#health). `Ready` and `Reconciling` repeat the "
+        "reason of `Stalled` where that is True; else `Reconciling` has the phase as its reason.",
         *(part for kind in ConditionType for part in _section(kind, facts[kind], entries)),
         "## How releases end",
         "`status.history[].reason`, and the reason of `Succeeded` and `RolledBack` after a release that did not "

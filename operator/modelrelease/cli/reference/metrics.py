@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from prometheus_client.metrics import MetricWrapperBase
 
 from modelrelease import telemetry
 from modelrelease.census import Census
-from modelrelease.census import MOST_RELEASES, Census
 from modelrelease.cli.reference.markdown import code, table
 from modelrelease.cli.reference.markdown import page as whole_page
-
-_HEADING = ("metric", "type", "labels", "meaning")
 
 
 def page() -> str:
@@ -38,29 +34,9 @@ def _census() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _rows() -> Iterator[tuple[str, str, str, str]]:
-        "operator/modelrelease/telemetry.py and operator/modelrelease/census.py",
-        "Served on port 8080 under `/metrics`, in the Prometheus text format, by each replica. A histogram has the "
-        "series `_bucket`, `_sum` and `_count`. What releases are judged by does not come from here but from Istio or "
-        "the model server: see [configuration](configuration.md#source).",
-        "## What the operator does",
-        table(_HEADING, sorted(_counted())),
-        "## Where releases stand",
-        "Told by the leader only. Single releases (`modelrelease_release_…`) are shown while they are under way, at "
-        f"most {MOST_RELEASES} of them.",
-        table(_HEADING, _told()),
-    )
-
-
-def _counted() -> Iterator[tuple[str, str, str, str]]:
     for collector in vars(telemetry).values():
         if isinstance(collector, MetricWrapperBase):
             labels = ", ".join(map(code, collector._labelnames))
             for family in collector.describe():
                 suffix = "_total" if family.type == "counter" else ""
                 yield code(family.name + suffix), family.type, labels, family.documentation
-
-
-def _told() -> Iterator[tuple[str, str, str, str]]:
-    for family in Census(time.time).collect():
-        labels: tuple[str, ...] = getattr(family, "_labelnames", ())
-        yield code(family.name), family.type, ", ".join(map(code, labels)), family.documentation
