@@ -153,6 +153,7 @@ def seen_of(
         is_deleting=False,
         has_finalizer=not at_rest,
         spec=asked,
+        spec_problem="",
         status=now,
         requests=read_requests({f"modelrelease.dev/{key}": value for key, value in annotations.items()}),
         gitops_requests=(),

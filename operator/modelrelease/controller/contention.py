@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
-from modelrelease.api.spec import ModelReleaseSpec, parse_spec
+from modelrelease.api.spec import ModelReleaseSpec
 from modelrelease.api.status import Phase, parse_status
+from modelrelease.controller.specification import specification
 from modelrelease.errors import InvalidResource
 from modelrelease.ports import Cluster, Key, Kind
 
@@ -63,9 +64,10 @@ class Contention:
         for manifest in await self._cluster.list(Kind.MODEL_RELEASE, key.namespace):
             body = cast(dict[str, Any], manifest)
             try:
-                other, status = parse_spec(body.get("spec")), parse_status(body.get("status"))
+                status = parse_status(body.get("status"))
+                other, _ = specification(manifest, status)
             except (InvalidResource, ValueError):
-                continue  # neither its spec nor its status can be read: it cannot do anything, so it claims nothing
+                continue  # what cannot be read cannot do anything, so it claims nothing
             if wanted & set(_claimed(key.namespace, other)):
                 metadata = body["metadata"]
                 created = str(metadata.get("creationTimestamp", ""))

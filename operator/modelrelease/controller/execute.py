@@ -26,9 +26,9 @@ from modelrelease.rollout.decision import (
     SetAutoscalerMinimum,
     SetStableTemplate,
     SetWeight,
-    StampVerdict,
+    StampCanary,
 )
-from modelrelease.rollout.labels import FINALIZER, MANAGED_BY, OPERATOR, RELEASE, TEMPLATE, VERDICT, release_label
+from modelrelease.rollout.labels import FINALIZER, MANAGED_BY, OPERATOR, RELEASE, TEMPLATE, release_label
 from modelrelease.rollout.seen import DeploymentSeen, RouteSeen
 
 
@@ -63,8 +63,8 @@ class Executor:
                 await self._create_canary_rule(look)
             case ScaleCanary(replicas):
                 await self._patch_canary(look, {"spec": {"replicas": replicas}})
-            case StampVerdict(verdict):
-                await self._patch_canary(look, {"metadata": {"annotations": {VERDICT: verdict}}})
+            case StampCanary(annotation, value):
+                await self._patch_canary(look, {"metadata": {"annotations": {annotation: value}}})
             case DeleteCanary(uid):
                 await self._cluster.delete(Kind.DEPLOYMENT, namespace, _canary(look).name, uid=uid)
             case SetStableTemplate(template, mark):
@@ -72,13 +72,17 @@ class Executor:
             case SetAutoscalerMinimum(name, minimum):
                 await self._cluster.patch(Kind.AUTOSCALER, namespace, name, {"spec": {"minReplicas": minimum}})
             case AddFinalizer():
-                await self._patch_release(look, {"finalizers": _finalizers(look.release, with_ours=True)})
+                await self._patch_release(look.release, {"finalizers": _finalizers(look.release, with_ours=True)})
             case RemoveFinalizer():
-                await self._patch_release(look, {"finalizers": _finalizers(look.release, with_ours=False)})
+                await self.remove_finalizer(look.release)
             case ConsumeRequests(requests):
                 await self._consume(look, requests)
             case _:
                 assert_never(effect)
+
+    async def remove_finalizer(self, release: Manifest) -> None:
+        """Let a ModelRelease go that is being deleted."""
+        await self._patch_release(release, {"finalizers": _finalizers(release, with_ours=False)})
 
     async def _create(self, kind: Kind, manifest: Manifest) -> None:
         try:
@@ -120,15 +124,15 @@ class Executor:
             manifest["metadata"].setdefault("annotations", {})[TEMPLATE] = mark
         await self._cluster.replace(Kind.DEPLOYMENT, manifest)
 
-    async def _patch_release(self, look: Look, metadata: Manifest) -> None:
-        version = cast(dict[str, Any], look.release)["metadata"]["resourceVersion"]
-        patch: Manifest = {"metadata": {**metadata, "resourceVersion": version}}
-        await self._cluster.patch(Kind.MODEL_RELEASE, look.seen.namespace, look.seen.name, patch)
+    async def _patch_release(self, release: Manifest, metadata: Manifest) -> None:
+        present = cast(dict[str, Any], release)["metadata"]
+        patch: Manifest = {"metadata": {**metadata, "resourceVersion": present["resourceVersion"]}}
+        await self._cluster.patch(Kind.MODEL_RELEASE, present["namespace"], present["name"], patch)
 
     async def _consume(self, look: Look, requests: tuple[Request, ...]) -> None:
         """Guarded by resourceVersion: a value that somebody has just changed is not thrown away unread."""
         annotations: Manifest = {request.action.annotation: None for request in requests}
-        await self._patch_release(look, {"annotations": annotations})
+        await self._patch_release(look.release, {"annotations": annotations})
 
 
 def _route(look: Look) -> RouteSeen:

@@ -9,12 +9,13 @@ from typing import Any, cast
 
 from modelrelease.api.annotations import Request, read_requests
 from modelrelease.api.model import GROUP
-from modelrelease.api.spec import ModelReleaseSpec, parse_spec
+from modelrelease.api.spec import ModelReleaseSpec
 from modelrelease.api.status import Phase, ReleaseStatus, parse_status
 from modelrelease.controller.analyst import Analyst
 from modelrelease.controller.contention import Contention
 from modelrelease.controller.intake import Pods
 from modelrelease.controller.policies import POLICY_KINDS, uncovered
+from modelrelease.controller.specification import specification
 from modelrelease.controller.workload import deployment_seen, field_owner
 from modelrelease.errors import Retryable, Terminal
 from modelrelease.ports import Cluster, Key, Kind, Manifest, Traffic, Watched
@@ -59,9 +60,10 @@ class Gatherer:
         self._contention = contention
 
     async def look(self, key: Key, release: Manifest, now: float) -> Look:
-        """Raises InvalidResource where the spec cannot be read, and what the cluster raises."""
+        """Raises InvalidResource where there is no specification to go by, and what the cluster raises."""
         body = cast(dict[str, Any], release)
-        spec, status = parse_spec(body.get("spec")), parse_status(body.get("status"))
+        status = parse_status(body.get("status"))
+        spec, spec_problem = specification(release, status)
         reference = route_reference(spec)
         self._contention.remember(key, spec)
         settled = status.phase.is_at_rest and status.phase is not Phase.INITIALIZING
@@ -88,6 +90,7 @@ class Gatherer:
             is_deleting="deletionTimestamp" in metadata,
             has_finalizer=FINALIZER in (metadata.get("finalizers") or []),
             spec=spec,
+            spec_problem=spec_problem,
             status=status,
             requests=requests,
             gitops_requests=gitops,

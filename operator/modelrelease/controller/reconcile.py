@@ -28,6 +28,7 @@ from modelrelease.ports import Announcer, Clock, Cluster, Key, Kind, Manifest
 from modelrelease.rollout.conditions import Stall, with_conditions
 from modelrelease.rollout.decide import decide
 from modelrelease.rollout.decision import Announcement, Decision
+from modelrelease.rollout.labels import FINALIZER
 from modelrelease.rollout.outcome import interval_seconds
 
 STALLED_AGAIN_SECONDS = 10.0
@@ -61,8 +62,7 @@ class Reconciler:
         """Do the next thing for `key`; returns after how many seconds to look again, None for never."""
         release = await self._tools.cluster.get(Kind.MODEL_RELEASE, key.namespace, key.name)
         if release is None:
-            await self._gone(key)
-            return None
+            return await self._gone(key)
         now = self._tools.clock.now()
         try:
             look = await self._tools.gatherer.look(key, release, now)
@@ -72,12 +72,12 @@ class Reconciler:
         self._tools.census.note(key, entry_of(decision.status, look.seen.analysis))
         return await self._carry_out(key, look, decision)
 
-    async def _gone(self, key: Key) -> None:
+    async def _gone(self, key: Key) -> float | None:
         self._tools.analyst.forget(key)
         self._tools.contention.forget(key)
         self._refreshes.forget(key)
         self._tools.census.forget(key)
-        await self._tools.orphans.clean_up(key)
+        return await self._tools.orphans.clean_up(key)
 
     async def _carry_out(self, key: Key, look: Look, decision: Decision) -> float:
         if decision.effect is not None:
@@ -142,8 +142,11 @@ class Reconciler:
         return STALLED_AGAIN_SECONDS
 
     async def _refuse(self, key: Key, release: Manifest, sentence: str, now: float) -> float:
-        """A spec that cannot be read: nothing is guessed, nothing moves; a release under way keeps its weight."""
+        """A spec that cannot be read, and no release under way: nothing is guessed, nothing begins."""
         body = cast(dict[str, Any], release)
+        if "deletionTimestamp" in body["metadata"] and FINALIZER in (body["metadata"].get("finalizers") or []):
+            await self._tools.executor.remove_finalizer(release)  # no canary was ever made for it
+            return 0.0
         status = parse_status(body.get("status"))
         self._tools.census.note(key, Entry(status.phase, "InvalidSpec"))
         if status.message != sentence:

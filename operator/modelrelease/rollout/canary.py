@@ -9,8 +9,11 @@ from dataclasses import asdict
 from typing import Any, cast
 
 from modelrelease.api.spec import EnvVar, ModelReleaseSpec
+from modelrelease.api.status import HeldAutoscaler
 from modelrelease.errors import Terminal
 from modelrelease.rollout.labels import (
+    AUTOSCALER,
+    BEFORE,
     MANAGED_BY,
     OPERATOR,
     RELEASE,
@@ -23,6 +26,7 @@ from modelrelease.rollout.labels import (
     suffixed,
 )
 from modelrelease.rollout.seen import Manifest, RouteReference
+from modelrelease.rollout.stamps import before_stamp
 
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 _DROPPED_ANNOTATIONS = ("deployment.kubernetes.io/revision", "kubectl.kubernetes.io/last-applied-configuration")
@@ -101,6 +105,7 @@ def canary_deployment(  # noqa: PLR0913 - what a canary is made from
     revision: str,
     replicas: int,
     dropped: Sequence[EnvVar] = (),
+    held: HeldAutoscaler | None = None,
 ) -> Manifest:
     """The canary's Deployment: stable's template with the new image, and labels that nothing of stable's selects.
 
@@ -141,6 +146,12 @@ def canary_deployment(  # noqa: PLR0913 - what a canary is made from
                 RELEASE: release,
                 REVISION: revision,
                 ROUTE: json.dumps(asdict(route_reference(spec)), separators=(",", ":")),
+                BEFORE: before_stamp(
+                    stable,
+                    container_name(body["spec"]["template"], spec.workload.container),
+                    whole=spec.workload.template is not None,
+                ),
+                **({AUTOSCALER: held.model_dump_json()} if held is not None else {}),
             },
         },
         "spec": {

@@ -14,6 +14,7 @@ from modelrelease.rollout.guard import (
     settings_edited,
     stamped,
     superseded,
+    unreadable,
     verdict,
 )
 from modelrelease.rollout.outcome import conclude
@@ -49,6 +50,7 @@ RULES: tuple[Rule, ...] = (
     weight_set_to_zero,
     capacity_follows,  # before foreign_weight: a weight that was lowered without a status write is no foreign one
     foreign_weight,
+    unreadable,
     began_late,
     come_back,
     # Forward.

@@ -54,10 +54,11 @@ class ScaleCanary:
 
 
 @dataclass(frozen=True, slots=True)
-class StampVerdict:
-    """Write the verdict on the canary's Deployment: it outlives a status that could not be written."""
+class StampCanary:
+    """Write on the canary's Deployment what must outlive the status, or the whole ModelRelease."""
 
-    verdict: str
+    annotation: str
+    value: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ Effect = (
     | CreateCanaryService
     | CreateCanaryRule
     | ScaleCanary
-    | StampVerdict
+    | StampCanary
     | DeleteCanary
     | SetStableTemplate
     | SetAutoscalerMinimum

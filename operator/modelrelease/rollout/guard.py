@@ -9,7 +9,7 @@ from modelrelease.api.status import Outcome, Phase
 from modelrelease.judge import Assessment, skip_to
 from modelrelease.rollout.analysis import evidence_sentence, grid_after
 from modelrelease.rollout.decision import Announcement, Decision, SetWeight
-from modelrelease.rollout.outcome import conclude, stable_tag
+from modelrelease.rollout.outcome import conclude, stable_tag, stalled
 from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.revision import revision_of
 from modelrelease.rollout.running import has_env, mark_of
@@ -68,6 +68,18 @@ def superseded(seen: Seen, now: float) -> Decision | None:
         f"{image_tag(seen.spec.image)}."
     )
     return retreat(seen, now, "Superseded", sentence, Outcome.SUPERSEDED)
+
+
+def unreadable(seen: Seen, now: float) -> Decision | None:
+    """The specification cannot be read: nothing is guessed, nothing goes forward, all can be taken back."""
+    status = seen.status
+    if not seen.spec_problem or status.phase not in (Phase.PREPARING, *SHIFTING):
+        return None
+    sentence = (
+        f"The release of {image_tag(status.canary.image)} holds at {status.weight} %: the specification cannot be read "
+        f"({seen.spec_problem}). Mend it; until then rollback, abort and deletion go on."
+    )
+    return stalled(seen, now, "InvalidSpec", sentence)
 
 
 def stamped(seen: Seen, now: float) -> Decision | None:

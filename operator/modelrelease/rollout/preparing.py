@@ -20,11 +20,14 @@ from modelrelease.rollout.decision import (
     ScaleCanary,
     SetAutoscalerMinimum,
     SetWeight,
+    StampCanary,
 )
+from modelrelease.rollout.labels import AUTOSCALER
 from modelrelease.rollout.outcome import conclude
 from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.running import leftovers, mark_of
 from modelrelease.rollout.seen import MetricsHealth, Seen
+from modelrelease.rollout.stamps import stamp_on
 from modelrelease.rollout.stepping import step_changes
 
 WAIT_SECONDS = 2.0
@@ -36,9 +39,9 @@ def preparing(seen: Seen, now: float) -> Decision | None:
         return None
     for rule in (
         _conflict,
-        _hold_autoscaler,
         _other_canary,
         _deployment,
+        _hold_autoscaler,
         _service,
         _rule,
         _policies,
@@ -78,23 +81,32 @@ def _conflict(seen: Seen, now: float) -> Decision | None:
 
 
 def _hold_autoscaler(seen: Seen, now: float) -> Decision | None:
-    """Keep stable's size: its traffic leaves, but it may have to take everything back."""
-    autoscaler, stable, held = seen.autoscaler, seen.stable, seen.status.held_autoscaler
-    if autoscaler is None or stable is None or not _strategy(seen).hold_autoscaler:
+    """Keep stable's size: its traffic leaves, but it may have to take everything back.
+
+    What to put back is recorded first, in status and on the canary, which is there if the ModelRelease is not.
+    """
+    autoscaler, canary, held = seen.autoscaler, seen.canary, _to_hold(seen)
+    if held is None or autoscaler is None or canary is None:
         return None
-    if held is None:
-        target = max(stable.replicas, autoscaler.min_replicas)
-        record = HeldAutoscaler(name=autoscaler.name, min_replicas=autoscaler.min_replicas, held_at=target)
-        return conclude(
-            seen,
-            now,
-            seen.status.message,
-            changes={"held_autoscaler": record},
-            effect=SetAutoscalerMinimum(autoscaler.name, target) if target != autoscaler.min_replicas else None,
-        )
+    if held != seen.status.held_autoscaler:
+        return conclude(seen, now, seen.status.message, changes={"held_autoscaler": held})
+    stamp = held.model_dump_json()
+    if stamp_on(canary.manifest, AUTOSCALER) != stamp:
+        return conclude(seen, now, seen.status.message, effect=StampCanary(AUTOSCALER, stamp))
     if autoscaler.min_replicas == held.min_replicas != held.held_at:
         return conclude(seen, now, seen.status.message, effect=SetAutoscalerMinimum(held.name, held.held_at))
     return None
+
+
+def _to_hold(seen: Seen) -> HeldAutoscaler | None:
+    """The autoscaler and its two minimums, as recorded or as they would be; None where it is left alone."""
+    autoscaler, stable = seen.autoscaler, seen.stable
+    if seen.status.held_autoscaler is not None:
+        return seen.status.held_autoscaler
+    if autoscaler is None or stable is None or not _strategy(seen).hold_autoscaler:
+        return None
+    target = max(stable.replicas, autoscaler.min_replicas)
+    return HeldAutoscaler(name=autoscaler.name, min_replicas=autoscaler.min_replicas, held_at=target)
 
 
 def _other_canary(seen: Seen, now: float) -> Decision | None:
@@ -109,6 +121,7 @@ def _deployment(seen: Seen, now: float) -> Decision | None:
     if seen.stable is None or seen.stable_service is None:
         sentence = "Stable's Deployment or Service is gone; waiting for it to come back."
         return conclude(seen, now, sentence, stall=Stall("StableMissing", sentence))
+    held = _to_hold(seen)
     try:
         manifest = canary_deployment(
             seen.stable.manifest,
@@ -118,10 +131,12 @@ def _deployment(seen: Seen, now: float) -> Decision | None:
             revision=seen.status.revision,
             replicas=_needed(seen),
             dropped=leftovers(seen.spec, seen.stable, seen.status.released_env),
+            held=held,
         )
     except Terminal as problem:
         return retreat(seen, now, problem.reason, str(problem), Outcome.FAILED)
-    return conclude(seen, now, seen.status.message, effect=CreateDeployment(manifest))
+    changes = {} if held == seen.status.held_autoscaler else {"held_autoscaler": held}
+    return conclude(seen, now, seen.status.message, changes=changes, effect=CreateDeployment(manifest))
 
 
 def _needed(seen: Seen) -> int:

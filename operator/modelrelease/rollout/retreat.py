@@ -17,8 +17,9 @@ from modelrelease.rollout.decision import (
     SetAutoscalerMinimum,
     SetStableTemplate,
     SetWeight,
-    StampVerdict,
+    StampCanary,
 )
+from modelrelease.rollout.labels import VERDICT
 from modelrelease.rollout.outcome import conclude, end_sentence, ended, history_with
 from modelrelease.rollout.running import template_of, without_nulls
 from modelrelease.rollout.seen import Seen
@@ -84,7 +85,9 @@ def _stamp(seen: Seen, now: float) -> Decision | None:
     canary, status = seen.canary, seen.status
     if canary is None or canary.verdict or status.outcome is Outcome.SUPERSEDED:
         return None
-    return conclude(seen, now, status.message, effect=StampVerdict(f"{status.revision}:{status.outcome_reason}"))
+    return conclude(
+        seen, now, status.message, effect=StampCanary(VERDICT, f"{status.revision}:{status.outcome_reason}")
+    )
 
 
 def _stable_template(seen: Seen, now: float) -> Decision | None:
@@ -93,7 +96,9 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
     if status.stable_template is None or stable is None:
         return None
     if without_nulls(template_of(stable)) != without_nulls(status.stable_template):
-        return conclude(seen, now, status.message, effect=SetStableTemplate(status.stable_template))
+        return conclude(
+            seen, now, status.message, effect=SetStableTemplate(status.stable_template, status.released_template)
+        )
     canary_serves = seen.canary is not None and seen.canary.available > 0
     if status.weight > 0 and canary_serves and not stable.is_rolled_out:
         sentence = (

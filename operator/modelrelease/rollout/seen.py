@@ -134,6 +134,8 @@ class Seen:
     is_deleting: bool
     has_finalizer: bool
     spec: ModelReleaseSpec
+    spec_problem: str
+    """Why the specification cannot be read; `spec` is then what the release began with. Empty where it can."""
     status: ReleaseStatus
     requests: tuple[Request, ...]
     gitops_requests: tuple[Request, ...]

@@ -128,9 +128,10 @@ class Histories(RuleBasedStateMachine):
         self._seconds(2)
 
     @precondition(lambda self: self.world.exists(Kind.MODEL_RELEASE, NAME))
-    @rule(seconds=st.sampled_from([0, 2, 30]))
-    def delete(self, seconds: int) -> None:
-        self.world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME)
+    @rule(seconds=st.sampled_from([0, 2, 30]), force=st.sampled_from([False, False, True]))
+    def delete(self, seconds: int, force: bool) -> None:
+        """By force: somebody takes the finalizer off, too."""
+        self.world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME, force=force)
         self.world.wake()
         self._seconds(seconds)
 

@@ -10,13 +10,14 @@ import pytest
 
 from fakes import FakeCluster
 from modelrelease.adapters.istio import IstioTraffic
-from modelrelease.controller.orphan import Orphans
+from modelrelease.api.status import HeldAutoscaler
+from modelrelease.controller.orphan import ROLL_SECONDS, Orphans
 from modelrelease.errors import Terminal
 from modelrelease.ports import Kind
 from modelrelease.rollout.canary import canary_deployment
-from modelrelease.rollout.labels import RELEASE, ROUTE
+from modelrelease.rollout.labels import AUTOSCALER, RELEASE, ROUTE
 from simulation.looks import spec_of
-from simulation.world import KEY, NAME, NAMESPACE, VIRTUAL_SERVICE, deployment, service
+from simulation.world import KEY, NAME, NAMESPACE, NEW_IMAGE, VIRTUAL_SERVICE, deployment, service
 
 CANARY = f"{NAME}-canary"
 
@@ -88,6 +89,81 @@ async def test_a_stamp_that_cannot_be_read_is_not_guessed_at(stamp: str | None) 
     cluster = _cluster(20, route=stamp)
     assert [] == await _clean(cluster)
     assert cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY) is not None
+
+
+def _autoscaler(minimum: int) -> Any:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "hpa", "namespace": NAMESPACE},
+        "spec": {"minReplicas": minimum, "maxReplicas": 20, "scaleTargetRef": target},
+    }
+
+
+@pytest.mark.parametrize(("found", "expected"), [(10, 2), (4, 4)], ids=["held", "set by somebody since"])
+async def test_the_autoscaler_gets_its_minimum_back(found: int, expected: int) -> None:
+    cluster = _cluster(None)
+    stamp = HeldAutoscaler(name="hpa", min_replicas=2, held_at=10).model_dump_json()
+    _stamp(cluster, AUTOSCALER, stamp)
+    cluster.put(Kind.AUTOSCALER, _autoscaler(found))
+    await _clean(cluster)
+    autoscaler: Any = cluster.peek(Kind.AUTOSCALER, NAMESPACE, "hpa")
+    assert expected == autoscaler["spec"]["minReplicas"]
+    assert cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY) is None
+
+
+def _stamp(cluster: FakeCluster, name: str, value: str) -> None:
+    cluster.edit(Kind.DEPLOYMENT, NAMESPACE, CANARY, lambda body: body["metadata"]["annotations"].update({name: value}))
+
+
+OLD: Any = deployment(1)["spec"]["template"]  # type: ignore[index,call-overload]
+ROLLED = {"observedGeneration": 99, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+
+
+def _promoted(weight: int) -> FakeCluster:
+    """Stable was given the new image; its pods are not there yet, those of the canary are."""
+    cluster = _cluster(weight)
+    cluster.edit(Kind.DEPLOYMENT, NAMESPACE, CANARY, lambda body: body.update(status=ROLLED))
+    stable: Any = deployment(1)
+    stable["spec"]["template"]["spec"]["containers"][0]["image"] = NEW_IMAGE
+    cluster.put(Kind.DEPLOYMENT, stable)
+    return cluster
+
+
+def _stable(cluster: FakeCluster) -> Any:
+    found = cluster.peek(Kind.DEPLOYMENT, NAMESPACE, NAME)
+    assert found is not None
+    return found
+
+
+async def test_a_promotion_that_was_cut_short_is_taken_back_under_the_canarys_cover() -> None:
+    cluster = _promoted(100)
+    orphans = Orphans(cluster, IstioTraffic(cluster), drain_seconds=0.0)
+
+    assert ROLL_SECONDS == await orphans.clean_up(KEY)
+    assert OLD == _stable(cluster)["spec"]["template"]
+    assert ROLL_SECONDS == await orphans.clean_up(KEY), "the canary serves until stable's pods are available"
+    cluster.edit(Kind.DEPLOYMENT, NAMESPACE, NAME, lambda body: body.update(status=ROLLED))
+    assert await orphans.clean_up(KEY) is None
+
+    kinds = [(write.verb, write.kind.name) for write in cluster.writes]
+    assert [("replace", "DEPLOYMENT"), WEIGHT, SHAPE, GONE] == kinds
+    assert OLD == _stable(cluster)["spec"]["template"]
+
+
+async def test_a_canary_that_is_lost_as_well_covers_nothing() -> None:
+    cluster = _promoted(100)
+    orphans = Orphans(cluster, IstioTraffic(cluster), drain_seconds=0.0)
+    await orphans.clean_up(KEY)
+    cluster.edit(Kind.DEPLOYMENT, NAMESPACE, CANARY, lambda body: body.update(status={}))
+    assert await orphans.clean_up(KEY) is None
+
+
+async def test_a_promotion_that_was_through_stands() -> None:
+    cluster = _promoted(0)
+    assert [SHAPE, GONE] == await _clean(cluster)
+    assert NEW_IMAGE == _stable(cluster)["spec"]["template"]["spec"]["containers"][0]["image"]
 
 
 async def test_labels_lead_to_it_and_annotations_decide() -> None:

@@ -10,6 +10,7 @@ from fakes import Write
 from modelrelease.api.status import ConditionStatus, ConditionType, Outcome, Phase
 from modelrelease.errors import Forbidden
 from modelrelease.ports import Key, Kind
+from modelrelease.rollout.labels import FINALIZER
 from simulation import World
 from simulation.invariants import violations
 from simulation.world import KEY, NAME, NAMESPACE, NEW_IMAGE, STABLE_IMAGE, VIRTUAL_SERVICE, deployment, release
@@ -290,3 +291,57 @@ async def test_a_spec_that_cannot_be_read_is_refused_once() -> None:
     assert ready is not None
     assert (ConditionStatus.FALSE, "InvalidSpec") == (ready.status, ready.reason)
     assert (1, []) == (world.announcer.reasons.count("InvalidSpec"), _writes(world, before))
+
+
+def _garble(world: World) -> None:
+    """A specification that no operator can read: admission is not there, or of another version."""
+    world.touch(Kind.MODEL_RELEASE, NAME, lambda body: body["spec"]["analysis"].update(interval="1ms"))
+
+
+async def test_a_spec_that_cannot_be_read_any_more_holds_the_release_but_not_the_verdict() -> None:
+    world = await _world()
+    await world.run(300, until=lambda one: one.weight == 5)
+    _garble(world)
+    await world.run(60)
+    stalled = world.status.condition(ConditionType.STALLED)
+    assert stalled is not None
+    assert (5, "InvalidSpec", 1) == (world.weight, stalled.reason, world.announcer.reasons.count("InvalidSpec"))
+
+    world.canary.error_rate = 1.0
+    await world.run(60, until=_over)
+    assert (Phase.ROLLED_BACK, "ErrorRateTooHigh") == (world.status.phase, world.status.outcome_reason)
+    await world.run(5)
+    assert "interval" in world.status.message
+
+
+async def test_a_release_with_a_spec_that_cannot_be_read_can_be_deleted() -> None:
+    world = await _world()
+    await world.run(300, until=lambda one: one.weight == 5)
+    _garble(world)
+    world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME)
+    world.wake()
+    await world.run(30)
+    assert not world.exists(Kind.MODEL_RELEASE, NAME)
+    assert (0, False) == (world.weight, world.exists(Kind.DEPLOYMENT, CANARY))
+
+
+async def test_a_finalizer_does_not_outlive_a_spec_that_never_could_be_read() -> None:
+    world = World()
+    world.deploy_stable()
+    world.apply("")
+    world.touch(Kind.MODEL_RELEASE, NAME, lambda body: body["metadata"].update(finalizers=[FINALIZER]))
+    world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME)
+    world.wake()
+    await world.run(3)
+    assert not world.exists(Kind.MODEL_RELEASE, NAME)
+
+
+async def test_a_model_release_that_is_removed_by_force_in_its_promotion_leaves_stable_as_it_was() -> None:
+    world = await _world()
+    await world.run(900, until=lambda one: _container(one)["image"] == NEW_IMAGE)
+    assert 100 == world.weight
+    world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME, force=True)
+    world.wake()
+    await world.run(30)
+    assert (STABLE_IMAGE, 0) == (_container(world)["image"], world.weight)
+    assert not world.exists(Kind.DEPLOYMENT, CANARY)

@@ -23,7 +23,7 @@ from simulation.cases import (
     check,
     strategy,
 )
-from simulation.looks import NOW, analysis_seen, canary_seen, seen_of, spec_of, stable_seen
+from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, spec_of, stable_seen
 
 
 def _waiting(**changes: Any) -> Seen:
@@ -139,6 +139,26 @@ FORWARD = (
         None,
         {"step": 3, "weight": 20},
         "promote=full",
+    ),
+    Case(
+        "a specification that cannot be read holds",
+        _waiting(spec_problem="spec.analysis.interval: too short"),
+        None,
+        {"step": 3, "weight": 20},
+        "too short",
+    ),
+    Case(
+        "but a promotion is brought to its end",
+        seen_of(
+            Phase.PROMOTING,
+            spec_problem="spec.image: empty",
+            status={"step": 5, "weight": 0, "promoted_image": SPEC.image},
+            stable=stable_seen(image=SPEC.image),
+            canary=None,
+            route=route_seen(0),
+        ),
+        None,
+        {"phase": Phase.SUCCEEDED},
     ),
     Case(
         "the deadline is not for people",

@@ -8,14 +8,19 @@ from typing import Any
 import pytest
 
 from modelrelease.api.status import ConditionStatus, ConditionType, HeldAutoscaler, Outcome, Phase
+from modelrelease.rollout.canary import canary_deployment
 from modelrelease.rollout.decide import decide
 from modelrelease.rollout.decision import (
+    CreateDeployment,
     DeleteCanary,
     SetAutoscalerMinimum,
     SetWeight,
+    StampCanary,
 )
+from modelrelease.rollout.labels import AUTOSCALER
 from modelrelease.rollout.seen import AutoscalerSeen, MetricsHealth, Seen
 from simulation.cases import (
+    REVISION,
     SPEC,
     TEN,
     Case,
@@ -24,6 +29,7 @@ from simulation.cases import (
     strategy,
 )
 from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, spec_of, stable_seen
+from simulation.world import NAME, deployment, service
 
 PREPARING: dict[str, Any] = {"step": 0, "weight": 0, "confirmed_weight": 0, "ever_weighted": False, "steps": 0}
 ONE_STEP = strategy(steps=[{"weight": 100}])
@@ -34,6 +40,14 @@ def _preparing(spec: Any = SPEC, **changes: Any) -> Seen:
     return seen_of(
         Phase.PREPARING, spec=spec, status=status, **{"canary": canary_seen(spec, replicas=1, available=1), **changes}
     )
+
+
+HPA = AutoscalerSeen("hpa", 2, "1")
+HELD = HeldAutoscaler(name="hpa", min_replicas=2, held_at=10)
+
+
+def _canary_with(held: HeldAutoscaler) -> Any:
+    return canary_deployment(deployment(10), service(), SPEC, release=NAME, revision=REVISION, replicas=1, held=held)
 
 
 PREPARATION = (
@@ -76,16 +90,28 @@ PREPARATION = (
         {"phase": Phase.ROLLING_BACK, "outcome": Outcome.FAILED, "outcome_reason": "ProgressDeadlineExceeded"},
     ),
     Case(
-        "the autoscaler is held",
-        _preparing(autoscaler=AutoscalerSeen("hpa", 2, "1")),
-        SetAutoscalerMinimum("hpa", 10),
-        {"held_autoscaler": HeldAutoscaler(name="hpa", min_replicas=2, held_at=10)},
+        "the canary is made with what its autoscaler gets back",
+        _preparing(canary=None, canary_service=None, autoscaler=HPA),
+        CreateDeployment(_canary_with(HELD)),
+        {"held_autoscaler": HELD},
     ),
     Case(
-        "recorded but not held yet",
+        "an autoscaler that came later is recorded",
+        _preparing(autoscaler=HPA),
+        None,
+        {"held_autoscaler": HELD},
+    ),
+    Case(
+        "then it is written on the canary",
+        _preparing(autoscaler=HPA, status={"held_autoscaler": HELD}),
+        StampCanary(AUTOSCALER, HELD.model_dump_json()),
+    ),
+    Case(
+        "then its minimum is held",
         _preparing(
-            autoscaler=AutoscalerSeen("hpa", 2, "1"),
-            status={"held_autoscaler": HeldAutoscaler(name="hpa", min_replicas=2, held_at=10)},
+            autoscaler=HPA,
+            status={"held_autoscaler": HELD},
+            canary=canary_seen(SPEC, replicas=1, available=1, manifest=_canary_with(HELD)),
         ),
         SetAutoscalerMinimum("hpa", 10),
     ),

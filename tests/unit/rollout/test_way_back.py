@@ -185,6 +185,12 @@ WAY_BACK = (
         {**BACK, "outcome_reason": "CanaryChanged"},
     ),
     Case(
+        "a verdict does not wait for a specification that can be read",
+        seen_of(spec_problem="spec.image: empty", analysis=analysis_seen(SPEC, blame="errors")),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "ErrorRateTooHigh"},
+    ),
+    Case(
         "a newer image supersedes",
         replace(seen_of(), spec=NEWER, generation=2),
         SetWeight(0),
