@@ -177,3 +177,5 @@ def test_openapi_describes_the_picture_and_the_answer(server: ServerProcess) -> 
     assert set(operation["requestBody"]["content"]) == {"image/jpeg", "image/png", "multipart/form-data"}
     assert {parameter["name"] for parameter in operation["parameters"]} == {"conf", "iou", "max_det", "render"}
     assert {"200", "400", "413", "415", "422", "429", "503"} <= set(operation["responses"])
+    fields = description["components"]["schemas"]["DetectionBody"]["properties"]
+    assert all(field["examples"] for field in fields.values())

@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from serving_process import ServerProcess
 
 import build_models
-from yolo_serving.detections import Detections
+from yolo_serving.detections import Detections, Thresholds
+from yolo_serving.model import Execution, load_model
 from yolo_serving.shapes import Split, picture, write_pictures
 
 
@@ -61,6 +63,26 @@ def test_pairing(
 ) -> None:
     result = verification.compare("p", found(*trained), found(*exported), 0.25, verification.Tolerance())
     assert (result.agreeing, result.missing, result.agrees) == (agreeing, missing, missing == 0)
+
+
+@pytest.mark.timeout(4000)
+def test_the_server_answers_what_verify_compares(
+    verification: types.ModuleType, start_server: Callable[..., ServerProcess]
+) -> None:
+    onnx = build_models.build(build_models.cache_folder()) / "v1.1.0" / "model.onnx"
+    server, model = start_server(MODEL_PATH=str(onnx)), load_model(onnx, Execution(threads=1))
+    total = 0
+    for index in range(12):
+        body = picture(Split.HELD_OUT, index).jpeg()
+        compared = verification.detect_as_served(model, body, Thresholds())
+        answered = server.predict(body).json()["detections"]
+        assert isinstance(answered, list)
+        assert [(one["class_id"], one["score"], one["box"]) for one in answered] == [
+            (int(number), pytest.approx(float(score), abs=1e-4), pytest.approx(box.tolist(), abs=0.01))
+            for number, score, box in zip(compared.classes, compared.scores, compared.boxes, strict=True)
+        ]
+        total += len(answered)
+    assert total > 12
 
 
 @pytest.mark.timeout(4000)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from fastapi import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from yolo_serving.metrics import Identity
 from yolo_serving.predictor import Prediction
@@ -15,41 +15,41 @@ from yolo_serving.predictor import Prediction
 class DetectionBody(BaseModel):
     """One detected object."""
 
-    class_id: int
-    class_name: str
-    score: float
-    box: tuple[float, float, float, float]
+    class_id: int = Field(examples=[1])
+    class_name: str = Field(examples=["circle"])
+    score: float = Field(examples=[0.93])
+    box: tuple[float, float, float, float] = Field(examples=[[12.5, 40.0, 61.25, 88.0]])
 
 
 class PictureBody(BaseModel):
     """One picture: boxes are x1, y1, x2, y2 in pixels of the picture that was sent, upright as EXIF says."""
 
-    width: int
-    height: int
+    width: int = Field(examples=[160])
+    height: int = Field(examples=[120])
     detections: list[DetectionBody]
 
 
 class PredictionBody(PictureBody):
     """What a prediction answers."""
 
-    model: str
-    version: str
+    model: str = Field(examples=["yolov8-shapes"])
+    version: str = Field(examples=["v1.1.0"])
 
 
 class BatchBody(BaseModel):
     """What a prediction for several pictures answers, in the order of the pictures."""
 
-    model: str
-    version: str
+    model: str = Field(examples=["yolov8-shapes"])
+    version: str = Field(examples=["v1.1.0"])
     predictions: list[PictureBody]
 
 
 class ErrorBody(BaseModel):
     """What every error answers."""
 
-    model: str
-    version: str
-    error: str
+    model: str = Field(examples=["yolov8-shapes"])
+    version: str = Field(examples=["v1.1.0"])
+    error: str = Field(examples=["The body is not a readable JPEG or PNG picture (unknown format)."])
 
 
 def json_answer(
