@@ -137,3 +137,31 @@ def test_the_probes_ask_where_the_container_listens(installed: ControlPlane) -> 
     assert {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"} == {
         name: probe["path"] for name, probe in probes.items()
     }
+
+
+def test_the_operator_can_be_taken_away_and_leaves_what_people_wrote(installed: ControlPlane) -> None:
+    """By the command of deploy/README.md, in a namespace of its own."""
+    command = "kubectl delete -k deploy/base/operator -n modelrelease-system"
+    assert command in (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
+    namespace = "taken-away"
+    installed.kubectl("create", "namespace", namespace)
+    base = ROOT / "deploy" / "base" / "operator"
+    installed.kubectl("apply", "--server-side", "--kustomize", base, "--namespace", namespace)
+    release = {
+        "apiVersion": "modelrelease.dev/v1alpha1",
+        "kind": "ModelRelease",
+        "metadata": {"name": "detector", "namespace": namespace, "finalizers": ["modelrelease.dev/traffic"]},
+        "spec": {"image": "m:v2", "workload": {"deployment": "detector"}},
+    }
+    installed.apply(json.dumps(release))
+    said = installed.kubectl("delete", "--kustomize", base, "--namespace", namespace)
+    gone = {line.partition(" ")[0].partition(".")[0] for line in said.splitlines()}
+    kinds = {"configmap", "deployment", "networkpolicy", "poddisruptionbudget", "role", "rolebinding", "service"}
+    assert kinds | {"serviceaccount"} == gone
+    found = json.loads(installed.kubectl("get", "mr", "detector", "--namespace", namespace, "--output=json"))
+    assert "deletionTimestamp" not in found["metadata"]
+    installed.kubectl("patch", "mr", "detector", "--namespace", namespace, "--type=merge", "--patch", NO_FINALIZERS)
+    installed.kubectl("delete", "mr", "detector", "--namespace", namespace)
+
+
+NO_FINALIZERS = '{"metadata": {"finalizers": null}}'

@@ -1,4 +1,4 @@
-"""Kubernetes, Istio and CoreDNS, compiled from their Go modules into the cache."""
+"""Kubernetes, Istio, CoreDNS and Helm, compiled from their Go modules into the cache."""
 
 from __future__ import annotations
 
@@ -61,6 +61,9 @@ ISTIO = Module(
 )
 COREDNS = Module("coredns", "github.com/coredns/coredns", ("modelrelease.dev/local/coredns",))
 ALL = (KUBERNETES, ISTIO, COREDNS)
+"""What the local cluster runs."""
+HELM = Module("helm", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",))
+"""Only tests of the chart need it, which build it when they first run."""
 
 
 def output_folder(cache: Cache, module: Module) -> Path:
