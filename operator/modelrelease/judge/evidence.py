@@ -21,18 +21,19 @@ Array = NDArray[np.float64]
 
 Number = TypeVar("Number", float, Array)
 
-EFFECTS: Array = np.array((1.25, 1.6, 2.4, 5.0, 16.0))
+EFFECTS: Array = np.array((1.2, 1.65, 2.7, 5.0, 12.0))
 """Alternatives that the rollback evidence bets on, as multiples of the highest tolerated rate. Nobody knows beforehand
 how bad a bug is, so the stake is spread. With these five, and the outage below, the mean number of requests to a
-rollback is 1.4 to 1.7 times the information bound from 1.25 times the tolerated rate on; more of them cost as much as
+rollback is 1.4 to 1.7 times the information bound from 1.18 times the tolerated rate on; more of them cost as much as
 they gain (see docs/decisions)."""
 
 OUTAGE_RATE = 0.6
 """One more alternative, absolute: most requests are bad. It counts stable's successes beside the canary's failures,
 which bets on small rates do not; when all fail it saves one request in ten, and one in five late in a release."""
 
-EFFECT_WEIGHTS: Array = np.array((0.188, 0.188, 0.188, 0.188, 0.188, 0.06))
-"""How the stake is spread over the effects and the outage."""
+EFFECT_WEIGHTS: Array = np.array((0.19, 0.16, 0.16, 0.16, 0.27, 0.06))
+"""How the stake is spread over the effects and the outage: more on the last effect, because where a few bad requests
+decide the evidence jumps past the limit, and less must be left to win."""
 
 GATE_STAKES: Array = np.array((1.0, 0.6, 0.3))
 """Promotion bets, as shares of the stake that is best if the canary equals stable: the smaller ones go on growing when

@@ -16,6 +16,7 @@ from scipy.special import log_ndtr, ndtr
 from modelrelease.judge.assessment import BAKE_SHARE, CEILING_SHARE
 from modelrelease.judge.evidence import (
     EFFECT_WEIGHTS,
+    EFFECTS,
     GATE_STAKES,
     GATE_WEIGHTS,
     Array,
@@ -95,9 +96,11 @@ def requests_to_detect(
     """
     part = share if share is not None else default_share(settings)
     height = -math.log(settings.false_rollback_probability * part)
-    height -= math.log(START_SHARE) + SPREAD_EFFECTS * math.log(EFFECT_WEIGHTS[0])
-    if rates.canary <= margin.limit(rates.stable):
+    times = rates.canary / float(margin.limit(rates.stable))
+    if times <= 1:
         return NEVER
+    nearest = int(np.argmin(np.abs(np.log(EFFECTS) - math.log(times))))
+    height -= math.log(START_SHARE) + SPREAD_EFFECTS * math.log(EFFECT_WEIGHTS[nearest])
     mean, variance = walk(rates, dispersion, place(rates.canary, rates.stable, margin, rates.traffic_ratio))
     return _passage(height, float(mean), float(variance))
 
