@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -13,8 +14,9 @@ import run
 import toolchain
 from demo.kube import Kube
 from demo.manifests import Model, canary_weight, outside_the_split, served_model, virtual_service
+from demo.performance import Ground, Hand
 from demo.play import only
-from demo.scenes import SCENES, VERSIONS
+from demo.scenes import SCENES, VERSIONS, Kill, Steer
 from demo.stage import OPERATOR, kill_operator, write_overlay
 from localcluster.mesh import prometheus_settings
 from localcluster.node import favour_pods
@@ -117,3 +119,21 @@ def test_the_operator_is_killed_without_grace() -> None:
     namespace, *words = Kubectl.ran[-1]
     assert (namespace, words[:3]) == ("modelrelease-system", ["delete", "pod", "a"])
     assert {"--grace-period=0", "--force"} <= set(words)
+
+
+def test_a_scene_is_steered_in_order_and_each_act_is_told() -> None:
+    Kubectl.ran.clear()
+    told: list[str] = []
+    kube = Kubectl(Path("kubectl"), Path("config"), "vision")
+    ground = cast(Ground, SimpleNamespace(kube=kube, model=MODEL))
+    acts = (Steer("promote", "full", at_step=1, after_seconds=0), Kill(at_step=5, after_seconds=0))
+    hand = Hand(ground, acts, told.append)
+    for step in (0, 1, 1, 5):
+        hand.steer(step)
+    assert [words[:3] for words in Kubectl.ran if words[1] != "get"] == [
+        ("vision", "annotate", "modelreleases.modelrelease.dev"),
+        ("modelrelease-system", "delete", "pod"),
+    ]
+    assert hand.killed == {"a"}
+    assert hand.killed_at is not None
+    assert ["promote=full" in told[0], "the operator was killed here" in told[1]] == [True, True]

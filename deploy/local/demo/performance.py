@@ -101,7 +101,7 @@ def perform(ground: Ground, scene: Scene, image: str, show: Show, tell: Tell = _
     before = ground.status()
     began_at = time.time()
     ground.kube.patch(MODEL_RELEASE, ground.model.name, {"spec": {"image": image}})
-    hand = _Hand(ground, scene.steers, tell)
+    hand = Hand(ground, scene.steers, tell)
     _wait_for_end(ground, scene, hand, before, lambda: show(scene, release, began_at))
     ended_at = time.time()
     while time.time() < ended_at + _QUIET_SECONDS:
@@ -123,7 +123,7 @@ def perform(ground: Ground, scene: Scene, image: str, show: Show, tell: Tell = _
     )
 
 
-class _Hand:
+class Hand:
     """Does what people do in a scene, one thing after the other, each when its time has come."""
 
     def __init__(self, ground: Ground, steers: Sequence[Steer | Kill], tell: Tell) -> None:
@@ -156,7 +156,7 @@ class _Hand:
                 assert_never(never)
 
 
-def _wait_for_end(ground: Ground, scene: Scene, hand: _Hand, before: ReleaseStatus, show: Callable[[], None]) -> None:
+def _wait_for_end(ground: Ground, scene: Scene, hand: Hand, before: ReleaseStatus, show: Callable[[], None]) -> None:
     deadline = time.monotonic() + scene.patience_seconds
     while not has_ended(ground, before):
         ground.traffic.check_alive()
