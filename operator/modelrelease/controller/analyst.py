@@ -15,7 +15,7 @@ from modelrelease.api.status import ReleaseStatus, Snapshot
 from modelrelease.controller.case import Answer, Case
 from modelrelease.controller.intake import History, Intake, Pods
 from modelrelease.errors import MetricsUnavailable
-from modelrelease.judge import Assessment, Series, State, assess, seconds_to_gate, skip_to
+from modelrelease.judge import Assessment, Series, State, assess, seconds_to_gate
 from modelrelease.ports import Clock, Key, Metrics, Samples, Watched
 from modelrelease.rollout.analysis import grid_before, judge_settings
 from modelrelease.rollout.seen import AnalysisSeen, MetricsHealth
@@ -103,11 +103,11 @@ class Analyst:
             else:
                 case.begin(state, begins)
             return
+        case.leave_gap_out()
         before = case.state.cursor_seconds
         case.state = intake.advanced(case.state, answer.samples, pods, until=until)
         if answer.is_piece and case.state.cursor_seconds == before:
-            # Nothing was scraped in the whole piece; waiting for it would be for ever.
-            case.state = skip_to(case.state, at_seconds=until)
+            case.pass_over_gap(until)
 
     def _seen(self, case: Case, status: ReleaseStatus, snapshot: Snapshot, now: float) -> AnalysisSeen:
         health, message = case.health(now)

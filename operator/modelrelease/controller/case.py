@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modelrelease.api.durations import format_duration
 from modelrelease.api.spec import Analysis
-from modelrelease.judge import LOOKBACK_SCRAPES, Series, State, history_shortfall
+from modelrelease.judge import LOOKBACK_SCRAPES, Series, State, history_shortfall, skip_to
 from modelrelease.ports import Samples, Watched
 from modelrelease.rollout.analysis import grid_before
 from modelrelease.rollout.seen import MetricsHealth
@@ -53,6 +54,8 @@ class Case:
     """Why stable's history is not enough yet, in a sentence."""
     ask_from_seconds: float = 0.0
     """When to ask for the history again."""
+    empty_until_seconds: float = 0.0
+    """Up to here nothing was scraped since the cursor."""
 
     @property
     def lag_seconds(self) -> float:
@@ -67,14 +70,43 @@ class Case:
 
     def start_seconds(self, now: float) -> float:
         """Where the next question begins."""
-        since = now - self.history_seconds if self.state is None else min(self.state.cursor_seconds, now)
+        since = now - self.history_seconds if self.state is None else min(self._asked_until(now), now)
         return since - LOOKBACK_SCRAPES * self.scrape_seconds
 
     def end_seconds(self, now: float) -> float:
         """Where the next question ends: now, or a piece further where much is to be caught up."""
         if self.state is None:
             return now
-        return min(now, self.state.cursor_seconds + self.lag_seconds + CHUNK_SECONDS)
+        return min(now, self._asked_until(now) + self.lag_seconds + CHUNK_SECONDS)
+
+    def _asked_until(self, now: float) -> float:
+        """Where the next question goes on; a stretch that was found empty while the clock was wrong counts no more."""
+        cursor = -math.inf if self.state is None else self.state.cursor_seconds
+        return max(cursor, self.empty_until_seconds) if self.empty_until_seconds <= now else cursor
+
+    def pass_over_gap(self, until_seconds: float) -> None:
+        """Go on after a piece from which no window could be made: waiting for it would be for ever.
+
+        The state's cursor never gets ahead of what was scraped. When this machine's clock is an hour ahead, all that
+        comes for an hour after it was set right would be left out otherwise, a breach included.
+        """
+        if self.state is None:
+            return
+        newest = self._newest_seconds()
+        if newest <= self.state.cursor_seconds:
+            self.empty_until_seconds = until_seconds
+        else:
+            scraped_until = grid_before(min(newest, until_seconds), self.analysis.interval)
+            self.state = skip_to(self.state, at_seconds=scraped_until)
+
+    def leave_gap_out(self) -> None:
+        """Samples have come after a stretch without any."""
+        if self.state is not None and self.state.cursor_seconds < self.empty_until_seconds < self._newest_seconds():
+            self.state = skip_to(self.state, at_seconds=self.empty_until_seconds)
+
+    def _newest_seconds(self) -> float:
+        newest = self.answer.samples.newest_seconds if self.answer.samples is not None else None
+        return -math.inf if newest is None else newest
 
     def is_behind(self, now: float) -> bool:
         """Whether its samples are asked for apart, so that all others need not ask for so many."""
@@ -111,6 +143,8 @@ class Case:
         """Whether a grid point has become old enough since the last answer, or there was none."""
         if self.answer.failure or self.answer.samples is None or self.answer.is_piece:
             return True
+        if now < self.answer.end_seconds:
+            return True  # the clock was set back
         newest, last = (
             grid_before(at - self.lag_seconds, self.analysis.interval) for at in (now, self.answer.end_seconds)
         )

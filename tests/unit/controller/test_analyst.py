@@ -397,3 +397,22 @@ def test_ticks_come_just_after_a_grid_point_is_old_enough() -> None:
     bench.clock.advance(3.0)
     due = bench.clock.now() + bench.analyst._until_tick("default")
     assert 4.02 == pytest.approx(due % 10)
+
+
+async def test_a_clock_that_was_ahead_for_a_while_leaves_nothing_out_afterwards() -> None:
+    """An hour ahead, the operator finds nothing scraped; the cursor must not get there."""
+    bench = Bench()
+    await bench.begun()
+    bench.clock.jump(3600.0)
+    for _ in range(12):
+        bench.clock.advance(1.0)
+        seen = await bench.tick()
+        assert seen.health is not MetricsHealth.FRESH
+    bench.clock.jump(-3600.0)
+    assert seen.state is not None
+    assert bench.clock.now() >= seen.state.cursor_seconds
+    for _ in range(30):
+        bench.traffic(1, errors=5)
+        seen = await bench.tick()
+    assert seen.assessment is not None
+    assert seen.assessment.rollback
