@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from modelrelease.telemetry import TASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +55,5 @@ def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
 
 
 async def _metrics(_: web.Request) -> web.Response:
+    TASKS.set(len(asyncio.all_tasks()))
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
