@@ -32,7 +32,8 @@ def violations(
                 found.append(f"the canary was deleted at weight {weight}")
         elif kind is Kind.MODEL_RELEASE:
             status = body.get("status") or {}
-            revision = status.get("revision", "")
+            # Another object by the same name is another release, also of the same revision.
+            revision = f"{status.get('revision', '')} of {body['metadata']['uid']}"
             if status.get("phase") in _AGAINST and status.get("outcome") in ("RolledBack", "Failed"):
                 condemned.add(revision)
         elif kind is Kind.VIRTUAL_SERVICE and verb in ("put", "delete"):

@@ -42,6 +42,8 @@ class Canary:
     starts: bool = True
     crashes: bool = False
     """All its pods are down; may be switched during a run."""
+    evicted: int = 0
+    """So many of its pods are not there."""
 
 
 @dataclass
@@ -64,7 +66,7 @@ class World:
         self.weights: list[tuple[float, int]] = []
         self.errors: list[ReleaseError] = []
         self._ready_at: dict[tuple[str, str], float] = {}
-        self._due = self.clock.now()
+        self._due = self.clock.monotonic()
         self.restart()
 
     def _timestamp(self) -> str:
@@ -91,7 +93,7 @@ class World:
                 census=self.census,
             )
         )
-        self._due = self.clock.now()
+        self._due = self.clock.monotonic()
 
     # --- what a user does
 
@@ -103,14 +105,14 @@ class World:
             self.cluster.edit(
                 Kind.MODEL_RELEASE, NAMESPACE, NAME, lambda body: body["spec"].update({"image": image, **spec})
             )
-        self._due = self.clock.now()
+        self._due = self.clock.monotonic()
 
     def annotate(self, name: str, value: str) -> None:
         def change(body: dict[str, Any]) -> None:
             body["metadata"].setdefault("annotations", {})[f"modelrelease.dev/{name}"] = value
 
         self.cluster.edit(Kind.MODEL_RELEASE, NAMESPACE, NAME, change)
-        self._due = self.clock.now()
+        self._due = self.clock.monotonic()
 
     def deploy_stable(self, replicas: int = 1) -> None:
         """Stable's Deployment, Service and VirtualService, serving."""
@@ -126,7 +128,7 @@ class World:
 
     def wake(self) -> None:
         """An event, or the next resync: the operator looks now."""
-        self._due = self.clock.now()
+        self._due = self.clock.monotonic()
 
     # --- what the world shows
 
@@ -181,16 +183,16 @@ class World:
 
     async def _look(self) -> bool:
         """One reconciliation, if one is due; an error is retried a second later."""
-        if not self.woken and self.clock.now() < self._due:
+        if not self.woken and self.clock.monotonic() < self._due:
             return False
         self.woken.clear()
         try:
             again = await self.reconciler.reconcile(KEY)
         except ReleaseError as error:
             self.errors.append(error)
-            self._due = self.clock.now() + 1.0
+            self._due = self.clock.monotonic() + 1.0
             return False
-        self._due = self.clock.now() + (300.0 if again is None else again)
+        self._due = self.clock.monotonic() + (300.0 if again is None else again)
         return again == 0.0
 
     def _serve(self) -> None:
@@ -226,11 +228,13 @@ class World:
         name, is_canary = metadata["name"], metadata["name"].endswith("-canary")
         mark = (metadata["uid"], repr(spec["template"]))
         first = not any(uid == metadata["uid"] for uid, _ in self._ready_at) and not is_canary
-        ready_at = self._ready_at.setdefault(mark, self.clock.now() + (0 if first else self.start_seconds))
+        ready_at = self._ready_at.setdefault(mark, self.clock.monotonic() + (0 if first else self.start_seconds))
         good = not is_canary or (self.canary.starts and not self.canary.crashes)
-        new = self.clock.now() >= ready_at and good
+        new = self.clock.monotonic() >= ready_at and good
         replicas = spec.get("replicas", 1)
         available = replicas if new else (0 if is_canary else max(0, replicas - 1) or replicas)
+        if is_canary:
+            available = max(0, available - self.canary.evicted)
         status = {
             "observedGeneration": metadata.get("generation", 1),
             "replicas": replicas,

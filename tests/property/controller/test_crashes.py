@@ -70,7 +70,7 @@ async def _play(story: Story, prepare: Callable[[World], None]) -> World:
         await _seconds(world, 1)
         if story.delete_at_weight is not None and world.weight == story.delete_at_weight:
             world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME)
-            world._due = world.clock.now()
+            world.wake()
             story = Story(story.name)
         if _is_over(world):
             break

@@ -203,7 +203,7 @@ async def test_without_metrics_the_release_holds_and_says_so(world: World) -> No
 async def test_deletion_gives_stable_its_traffic_back(world: World) -> None:
     await world.run(600, until=lambda one: one.weight == 20)
     world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME)
-    world._due = world.clock.now()
+    world.wake()
     await world.run(30)
     assert not world.exists(Kind.MODEL_RELEASE, NAME)
     assert not world.exists(Kind.DEPLOYMENT, f"{NAME}-canary")
