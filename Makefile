@@ -45,6 +45,29 @@ unit: $(READY) $(INFERENCE_READY) ## Only the tests that need neither cluster no
 e2e: toolchain ## Only the tests on the local cluster
 	@$(BIN)/python tests/run.py e2e
 
+SEED ?= 1
+COUNT ?= 1
+MINUTES ?= 30
+# So much goes on side by side on the real API server; more than the machine can take makes time-outs.
+SIDE_BY_SIDE ?= 4
+FAULTS = cd $(CURDIR) && PYTHONPATH=$(PYTHONPATH):$(CURDIR)/tests $(BIN)/python -m faults
+
+.PHONY: faults
+faults: toolchain ## All faults, for an hour or two: every case, a fault at every write, random schedules; build/faults/report.json
+	@$(BIN)/python -m pytest tests/faults || failed=1; \
+	$(FAULTS) schedules --seed $(SEED) --count 2000 || failed=1; \
+	$(FAULTS) sweep --processes $(SIDE_BY_SIDE) || failed=1; \
+	$(FAULTS) campaign --seed $(SEED) --count 100 --processes $(SIDE_BY_SIDE) || failed=1; \
+	exit $${failed:-0}
+
+.PHONY: campaign
+campaign: toolchain ## Random schedules: SEED=n replays one, COUNT=n plays so many from there, WORLD=real on a real API server
+	@$(FAULTS) $(if $(filter real,$(WORLD)),campaign,schedules) --seed $(SEED) --count $(COUNT)
+
+.PHONY: soak
+soak: toolchain ## Releases back to back under faults for MINUTES=n by one operator: violations, lost requests, leaks
+	@$(FAULTS) soak --minutes $(MINUTES) --seed $(SEED)
+
 .PHONY: bench
 bench: bench-judge bench-breach bench-inference ## All benchmarks
 

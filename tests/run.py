@@ -46,7 +46,7 @@ class Suite:
 
 
 UNIT = (
-    Suite("unit", ("tests", *NEITHER, "-m", "not integration and not e2e", "-n", "2")),
+    Suite("unit", ("tests", *NEITHER, "-m", "not integration and not faults and not e2e", "-n", "2")),
     Suite("inference", ("inference-image/tests",), str(INFERENCE_PYTHON)),
 )
 INTEGRATION = (Suite("integration", ("tests", *NEITHER, "-m", "integration", "-n", "2")),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import subprocess
 import threading
@@ -20,7 +21,7 @@ from contract.native_exposition import CONTENT_TYPE, page
 from fakes.metrics import BOUNDS_MS
 
 _CONFIG = """
-global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
+global: {{scrape_interval: {scrape}, scrape_timeout: {scrape}}}
 scrape_configs:
 - job_name: proxies
   static_configs:
@@ -56,7 +57,8 @@ class Exporter:
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with contextlib.suppress(ConnectionError):  # a busy machine: the scrape has timed out
+                    self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 """Scrapes are no news."""
@@ -80,6 +82,11 @@ class Exporter:
                 le = "+Inf" if bound == float("inf") else f"{bound:g}"
                 within = requests if latency_ms <= bound else 0
                 self._add(("istio_request_duration_milliseconds_bucket", text, le), within)
+
+    def forget(self, namespace: str) -> None:
+        """The hosts of one namespace are no targets any more."""
+        with self._lock:
+            self._counters = {key: value for key, value in self._counters.items() if f".{namespace}." not in key[1]}
 
     def restart(self) -> None:
         with self._lock:
@@ -114,13 +121,13 @@ class Exporter:
 
 
 @contextmanager
-def prometheus(folder: Path, exporters: Sequence[Target]) -> Iterator[str]:
-    """The address of a Prometheus that scrapes `exporters` five times a second."""
+def prometheus(folder: Path, exporters: Sequence[Target], scrape: str = "200ms") -> Iterator[str]:
+    """The address of a Prometheus that scrapes `exporters` so often, which is also how long it waits for them."""
     program = shutil.which("prometheus")
     if program is None:
         pytest.fail("there is no prometheus on this machine; `apt-get install prometheus`")
     targets = [_TARGET.format(port=exporter.port, pod=exporter.pod) for exporter in exporters]
-    (folder / "prometheus.yml").write_text(_CONFIG.format() + "".join(targets), encoding="utf-8")
+    (folder / "prometheus.yml").write_text(_CONFIG.format(scrape=scrape) + "".join(targets), encoding="utf-8")
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as placeholder:
         port = placeholder.server_address[1]
     process = subprocess.Popen(

@@ -1,0 +1,231 @@
+"""Cases of the list of faults that are about judgement and time: on the fakes, with the whole controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+
+from fakes.metrics import FakeMetrics
+from modelrelease.api.status import ConditionStatus, ConditionType, Phase
+from modelrelease.ports import Key, Kind, Manifest, Samples, Watched
+from simulation import World
+from simulation.invariants import violations
+from simulation.world import NAME, NAMESPACE, STABLE_IMAGE, virtual_service
+
+CANARY = f"{NAME}-canary"
+
+
+def is_over(world: World) -> bool:
+    return bool(world.status.history) and world.status.phase.is_at_rest
+
+
+async def begun(replicas: int = 1, rps: float = 40, world: World | None = None, **spec: Any) -> World:
+    made = world or World(rps=rps)
+    made.deploy_stable(replicas)
+    await made.run(40)
+    made.apply(**spec)
+    return made
+
+
+def has_weight(weight: int) -> Callable[[World], bool]:
+    return lambda world: world.weight == weight
+
+
+def outcome(world: World) -> tuple[Phase, str]:
+    assert [] == violations(world.cluster.history)
+    return world.status.phase, world.status.outcome_reason
+
+
+async def test_14_one_error_at_low_traffic_is_no_verdict() -> None:
+    world = await begun(rps=15)
+    for weight in (1, 20):
+        await world.run(900, until=has_weight(weight))
+        await world.run(5)
+        world.metrics.count(CANARY, "canary", 1, code="503", namespace=NAMESPACE)
+    await world.run(2000, until=is_over)
+    assert (Phase.SUCCEEDED, "Succeeded") == outcome(world)
+
+
+async def test_14_counters_that_begin_again_are_no_verdict() -> None:
+    world = await begun()
+    for weight in (5, 20, 50):
+        await world.run(600, until=has_weight(weight))
+        world.metrics.restart("gateway-0")
+    await world.run(900, until=is_over)
+    assert (Phase.SUCCEEDED, "Succeeded") == outcome(world)
+
+
+async def test_15_what_is_bad_for_both_is_not_the_canarys_fault() -> None:
+    world = await begun(rps=60)
+    await world.run(600, until=has_weight(20))
+    world.canary.error_rate = world.stable_error_rate = 0.3
+    await world.run(120)
+    assert world.status.phase in (Phase.PROGRESSING, Phase.BAKING, Phase.PROMOTING, Phase.SUCCEEDED)
+    world.canary.error_rate = world.stable_error_rate = 0.0
+    await world.run(1200, until=is_over)
+    assert (Phase.SUCCEEDED, "Succeeded") == outcome(world)
+
+
+def _third(body: dict[str, Any]) -> None:
+    route = body["spec"]["http"][0]["route"]
+    route[0]["weight"] = 90
+    route.append({"destination": {"host": "shadow"}, "weight": 10})
+
+
+async def test_18_a_third_destination_is_refused_with_a_reason() -> None:
+    world = World(rps=40)
+    world.deploy_stable()
+    world.cluster.edit(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME, _third)
+    await world.run(20)
+    world.apply()
+    await world.run(60)
+    stalled = world.status.condition(ConditionType.STALLED)
+    assert stalled is not None
+    assert (ConditionStatus.TRUE, "RouteUnsupported") == (stalled.status, stalled.reason)
+    assert not world.exists(Kind.DEPLOYMENT, CANARY)
+    world.cluster.put(Kind.VIRTUAL_SERVICE, virtual_service())
+    world.wake()
+    await world.run(900, until=is_over)
+    assert (Phase.SUCCEEDED, "Succeeded") == outcome(world)
+
+
+async def test_20_a_stable_without_pods_is_given_nothing_more() -> None:
+    """A canary that serves keeps what it has, and the release goes on once there is something to compare with."""
+    world = await begun(replicas=2)
+    await world.run(600, until=has_weight(50))
+    world.touch(Kind.DEPLOYMENT, NAME, lambda body: body["spec"].update(replicas=0))
+    for _ in range(60):
+        await world.second()
+        assert world.weight >= 50, world.status.message
+    world.touch(Kind.DEPLOYMENT, NAME, lambda body: body["spec"].update(replicas=2))
+    await world.run(900, until=is_over)
+    assert (Phase.SUCCEEDED, "Succeeded") == outcome(world)
+
+
+@dataclass
+class SkewedMetrics(FakeMetrics):
+    """A Prometheus whose clock is right while the operator's is `skew_seconds` ahead."""
+
+    skew_seconds: float = 0.0
+
+    def scrape(self, at_seconds: float, *, target: str | None = None) -> None:
+        super().scrape(at_seconds - self.skew_seconds, target=target)
+
+    async def query(
+        self, watched: Mapping[Key, Watched], *, start_seconds: float, end_seconds: float
+    ) -> Mapping[Key, Samples]:
+        return await super().query(watched, start_seconds=start_seconds, end_seconds=end_seconds)
+
+
+@pytest.mark.parametrize("advance", ["Evidence", "Time"])
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_25_a_clock_that_jumps_makes_no_step_come_early(hours: int, advance: str) -> None:
+    metrics = SkewedMetrics()
+    world = await begun(world=World(rps=40, metrics=metrics), strategy=_strategy(advance))
+    await world.run(600, until=has_weight(20))
+    metrics.skew_seconds = 3600.0 * hours
+    world.clock.jump(3600.0 * hours)
+    await world.run(3)
+    step = world.status.step
+    for _ in range(40):
+        await world.second()
+        assert (step, Phase.PROGRESSING) == (world.status.step, world.status.phase), world.status.message
+    metrics.skew_seconds = 0.0
+    world.clock.jump(-3600.0 * hours)
+    await world.run(900, until=is_over)
+    assert (Phase.SUCCEEDED, "Succeeded") == outcome(world)
+
+
+def _strategy(advance: str) -> dict[str, Any]:
+    steps = [{"weight": weight, "minDuration": "5s"} for weight in (1, 5, 20, 50, 100)]
+    return {"steps": steps, "bakeTime": "10s", "drainDelay": "5s", "progressDeadline": "30s", "advance": advance}
+
+
+PULL = "Back-off pulling image: manifest unknown"
+NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+
+
+def _waiting(reason: str, message: str, **last: Any) -> dict[str, Any]:
+    container = {"name": "server", "ready": False, "restartCount": 0, "state": {"waiting": {"reason": reason}}}
+    container["state"]["waiting"]["message"] = message  # type: ignore[index]
+    return {"phase": "Pending", "containerStatuses": [{**container, **last}]}
+
+
+TROUBLE: dict[str, tuple[dict[str, Any], str]] = {
+    "image": (_waiting("ImagePullBackOff", PULL), PULL),
+    "crash loop": (
+        _waiting(
+            "CrashLoopBackOff",
+            "back-off 5m0s restarting failed container",
+            lastState={"terminated": {"reason": "OOMKilled", "exitCode": 137}},
+        ),
+        "OOMKilled",
+    ),
+    "bad digest": (_waiting("InvalidImageName", "couldn't parse image reference"), "couldn't parse image reference"),
+    "no GPU": (
+        {
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": NO_GPU}],
+        },
+        NO_GPU,
+    ),
+}
+
+
+@pytest.mark.parametrize("trouble", sorted(TROUBLE))
+async def test_26_27_a_canary_that_never_starts_fails_with_the_kubelets_words(trouble: str) -> None:
+    status, quoted = TROUBLE[trouble]
+    world = World(rps=40)
+    world.canary.starts = False
+    await begun(world=world)
+    await world.run(60, until=lambda one: one.exists(Kind.DEPLOYMENT, CANARY))
+    canary = cast(dict[str, Any], world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY))
+    metadata = {
+        "name": f"{CANARY}-0",
+        "namespace": NAMESPACE,
+        "labels": canary["spec"]["template"]["metadata"]["labels"],
+        "ownerReferences": [{"uid": canary["metadata"]["uid"]}],
+    }
+    world.cluster.put(Kind.POD, cast(Manifest, {"metadata": metadata, "spec": {}, "status": status}))
+    await world.run(120, until=is_over)
+    assert Phase.FAILED is outcome(world)[0]
+    assert quoted in world.status.message
+    assert {0} == {weight for _, weight in world.weights}
+    assert STABLE_IMAGE == _stable_image(world)
+
+
+def _stable_image(world: World) -> str:
+    found = cast(dict[str, Any], world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, NAME))
+    return str(found["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+async def test_28_the_weight_follows_the_pods_that_are_left() -> None:
+    world = await begun(replicas=4)
+    await world.run(600, until=has_weight(50))
+    world.canary.evicted = 1
+    await world.run(5, until=has_weight(20))
+    world.canary.evicted = 0
+    await world.run(900, until=is_over)
+    assert (Phase.SUCCEEDED, "Succeeded") == outcome(world)
+
+
+@pytest.mark.parametrize("weight", [0, 20])
+async def test_29_abort_wins_over_promote_and_acts_once(weight: int) -> None:
+    world = await begun()
+    if weight:
+        await world.run(600, until=has_weight(weight))
+    else:
+        await world.run(60, until=lambda one: one.status.phase is Phase.PREPARING)
+    for _ in range(3):
+        world.annotate("promote", "full")
+        world.annotate("abort", "both at once")
+        await world.run(2)
+    await world.run(120, until=is_over)
+    await world.run(30)
+    assert (Phase.ROLLED_BACK, "Aborted") == outcome(world)
+    assert 1 == len(world.status.history)
+    assert 1 == world.announcer.reasons.count("Aborted")
+    assert weight == max(at for _, at in world.weights)
