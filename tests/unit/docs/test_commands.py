@@ -128,3 +128,11 @@ def test_commands_are_found() -> None:
     assert ("kubectl", "apply", "-k", "deploy/base") in {one.words for one in quickstart}
     assert len(of_kind("kubectl")) > 40
     assert len(of_kind("make")) > 5
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_of_a_page_lead_to_files(page: Path) -> None:
+    """As they are written, for those who read the repository instead of the site."""
+    text = page.read_text(encoding="utf-8")
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    assert [] == [target for target in targets if target and not (page.parent / target).exists()]
