@@ -48,7 +48,7 @@ def deployment_seen(manifest: Manifest, pods: Sequence[Manifest], container: str
         env=tuple((item["name"], item.get("value", "")) for item in chosen.get("env") or [] if "valueFrom" not in item),
         digest=ready_digests[0] if ready_digests else "",
         digests=digests,
-        pods_changed_at_seconds=max(since, default=None),
+        pods_changed_at_seconds=max([*since, *_taken_away(pods)], default=None),
         serving_since_seconds=min(since, default=None),
         has_crashed=any(_has_crashed(pod) for pod in living),
         crash_loop=any(_is_crash_looping(pod) for pod in living),
@@ -90,6 +90,18 @@ def _ready_since(pod: dict[str, Any]) -> float | None:
             since = condition.get("lastTransitionTime")
             return datetime.fromisoformat(since).timestamp() if since else 0.0
     return None
+
+
+def _taken_away(pods: Sequence[Manifest]) -> list[float]:
+    """When pods that are being deleted were asked to go; requests that still reach them, or nobody, are their last.
+
+    Their deletionTimestamp is when they have to be gone: later by the time that they get for that.
+    """
+    going = [metadata for pod in pods if (metadata := _metadata(pod)).get("deletionTimestamp")]
+    return [
+        datetime.fromisoformat(one["deletionTimestamp"]).timestamp() - one.get("deletionGracePeriodSeconds", 0)
+        for one in going
+    ]
 
 
 def _container_statuses(pod: dict[str, Any]) -> list[dict[str, Any]]:

@@ -196,6 +196,12 @@ def test_when_its_pods_changed() -> None:
     assert (READY_SECONDS + 30, READY_SECONDS) == (seen.pods_changed_at_seconds, seen.serving_since_seconds)
 
 
+def test_a_pod_that_is_taken_away_is_a_change_from_when_it_was_asked_to_go() -> None:
+    going = _pod(metadata={"deletionTimestamp": "2027-01-15T08:02:00Z", "deletionGracePeriodSeconds": 30})
+    seen = deployment_seen(_deployment(), [_pod(), going], None)
+    assert (READY_SECONDS + 90, READY_SECONDS) == (seen.pods_changed_at_seconds, seen.serving_since_seconds)
+
+
 @pytest.mark.parametrize(
     ("container", "expected"),
     [({}, False), ({"restartCount": 2}, False), ({"restartCount": 3}, True), (_waiting("CrashLoopBackOff"), True)],
