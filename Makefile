@@ -69,7 +69,7 @@ soak: toolchain ## Releases back to back under faults for MINUTES=n by one opera
 	@$(FAULTS) soak --minutes $(MINUTES) --seed $(SEED)
 
 .PHONY: bench
-bench: bench-judge bench-breach bench-inference ## All benchmarks
+bench: bench-judge bench-breach bench-inference ## All benchmarks but the series of releases, which takes two hours
 
 .PHONY: bench-judge
 bench-judge: $(READY) ## False rollbacks, detection times and release times of the judge, simulated
@@ -83,6 +83,10 @@ bench-inference: toolchain $(INFERENCE_READY) ## The inference server beside a b
 .PHONY: bench-breach
 bench-breach: toolchain ## From a breach to the last answer of the bad version, on the local cluster
 	@$(BIN)/python -m demo breach
+
+.PHONY: bench-releases
+bench-releases: toolchain ## 45 releases of an identical version and 10 of a bad one, on the local cluster; goes on where it stopped
+	@$(BIN)/python -m demo releases
 
 .PHONY: up
 up: toolchain ## The local cluster with images and the operator

@@ -40,6 +40,10 @@ VARIANTS: Mapping[str, Variant] = {
     "v1.2.0-crash": Variant("v1.1.0", "crash:20"),
     "v1.2.0-never-ready": Variant("v1.1.0", "never-ready"),
     "v1.2.0-turns-bad": Variant("v1.1.0", f"errors-when-file:{FAULT_FILE}"),
+    # Two that are the same, and one that is until it turns worse: for series of releases.
+    "v1.3.0-half-percent": Variant("v1.1.0", "errors:0.005"),
+    "v1.3.1-half-percent": Variant("v1.1.0", "errors:0.005"),
+    "v1.3.2-turns-worse": Variant("v1.1.0", f"errors:0.005,errors-when-file:{FAULT_FILE}:0.2"),
 }
 
 

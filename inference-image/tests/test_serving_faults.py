@@ -17,6 +17,10 @@ from yolo_serving.faults import FaultPlan, Faults, parse_faults
         ("errors:0.005", FaultPlan(error_ratio=0.005)),
         ("errors-after:90", FaultPlan(errors_after_seconds=90)),
         ("errors-when-file:/faults/errors", FaultPlan(errors_when_file=Path("/faults/errors"))),
+        (
+            "errors:0.005,errors-when-file:/x:0.2",
+            FaultPlan(error_ratio=0.005, errors_when_file=Path("/x"), errors_when_file_ratio=0.2),
+        ),
         ("slow:150", FaultPlan(slow_seconds=0.15, slow_ratio=1.0)),
         ("slow:150:0.3", FaultPlan(slow_seconds=0.15, slow_ratio=0.3)),
         ("crash", FaultPlan(crash_after_ready_seconds=10)),
@@ -31,7 +35,19 @@ def test_every_form(text: str, plan: FaultPlan) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["error", "errors:2", "errors:-1", "errors:nan", "slow", "slow:x", "slow:inf", "crash:1:2", "never-ready:1"]
+    "text",
+    [
+        "error",
+        "errors:2",
+        "errors:-1",
+        "errors:nan",
+        "slow",
+        "slow:x",
+        "slow:inf",
+        "crash:1:2",
+        "never-ready:1",
+        "errors-when-file:/x:2",
+    ],
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(BadSetting, match="FAULT="):
@@ -70,6 +86,17 @@ def test_the_file_is_looked_at_not_more_often_than_every_20_milliseconds(tmp_pat
     clock.now += 0.002
     seen.append(faults.fails())
     assert seen == [False, False, True]
+
+
+def test_with_the_file_another_share_fails(tmp_path: Path) -> None:
+    clock, file = Clock(), tmp_path / "errors"
+    rolls = iter([0.1, 0.004, 0.1, 0.3])
+    plan = FaultPlan(error_ratio=0.005, errors_when_file=file, errors_when_file_ratio=0.2)
+    faults = Faults(plan, clock=clock, dice=lambda: next(rolls))
+    before = [faults.fails(), faults.fails()]
+    file.touch()
+    clock.now += 1
+    assert [*before, faults.fails(), faults.fails()] == [False, True, True, False]
 
 
 def test_delay_falls_on_its_share() -> None:

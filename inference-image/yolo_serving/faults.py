@@ -6,7 +6,7 @@ them while the process runs, except that `errors-when-file`, made for tests, fol
 
     errors[:RATIO]             that share of the predictions answers 500 (default 1)
     errors-after:SECONDS       every prediction answers 500 from that time after the process' start
-    errors-when-file:PATH      every prediction answers 500 while the file exists
+    errors-when-file:PATH[:RATIO]  that share of the predictions answers 500 while the file exists (default 1)
     slow:MILLISECONDS[:RATIO]  that share of the predictions waits that much longer (default 1)
     crash[:SECONDS]            the process dies that time after it became ready (default 10)
     crash-after:REQUESTS       the process dies at that prediction
@@ -37,6 +37,7 @@ class FaultPlan:
     error_ratio: float = 0.0
     errors_after_seconds: float = math.inf
     errors_when_file: Path | None = None
+    errors_when_file_ratio: float = 1.0
     slow_seconds: float = 0.0
     slow_ratio: float = 0.0
     crash_after_ready_seconds: float | None = None
@@ -65,6 +66,8 @@ def _parse_fault(part: str) -> dict[str, object]:
             return {"errors_after_seconds": _number(part, seconds)}
         case "errors-when-file", [path]:
             return {"errors_when_file": Path(path)}
+        case "errors-when-file", [path, ratio]:
+            return {"errors_when_file": Path(path), "errors_when_file_ratio": _number(part, ratio, 1.0)}
         case "slow", [milliseconds]:
             return {"slow_seconds": _number(part, milliseconds) / 1000, "slow_ratio": 1.0}
         case "slow", [milliseconds, ratio]:
@@ -79,8 +82,9 @@ def _parse_fault(part: str) -> dict[str, object]:
             return {"never_ready": True}
         case _:
             raise BadSetting(
-                f"FAULT={part!r} is not known; use none, errors[:RATIO], errors-after:SECONDS, errors-when-file:PATH, "
-                "slow:MILLISECONDS[:RATIO], crash[:SECONDS], crash-after:REQUESTS or never-ready."
+                f"FAULT={part!r} is not known; use none, errors[:RATIO], errors-after:SECONDS, "
+                "errors-when-file:PATH[:RATIO], slow:MILLISECONDS[:RATIO], crash[:SECONDS], crash-after:REQUESTS or "
+                "never-ready."
             )
 
 
@@ -131,7 +135,7 @@ class Faults:
         """Whether this prediction answers 500."""
         if self._clock() - self._started_at >= self.plan.errors_after_seconds:
             return True
-        return self._file_exists() or self._dice() < self.plan.error_ratio
+        return self._dice() < (self.plan.errors_when_file_ratio if self._file_exists() else self.plan.error_ratio)
 
     def _file_exists(self) -> bool:
         if self.plan.errors_when_file is None:

@@ -1,4 +1,5 @@
-"""Command line: `python -m demo` plays; `python -m demo breach` measures how fast a bad canary is off the air."""
+"""Command line: `python -m demo` plays; `breach` measures how fast a bad canary is off the air, `releases` whether the
+judge tells identical versions from bad ones."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from demo.breach import BreachPlan, measure_breaches
 from demo.errors import DemoError
 from demo.play import only, play
 from demo.scenes import SCENES, TURNS_BAD, VERSIONS
+from demo.series import lanes, play_series
 from demo.stage import set_up
 from localcluster.errors import LocalClusterError
 from localcluster.progress import reporting
@@ -39,6 +41,11 @@ def _parser() -> argparse.ArgumentParser:
     whole.add_argument("scenes", nargs="*", metavar="SCENE", help=", ".join(scene.name for scene in SCENES))
     breach = commands.add_parser("breach", help="from a breach to the last canary answer")
     breach.add_argument("--runs", type=int, default=5)
+    series = commands.add_parser("releases", help="identical versions at 5, 10 and 20 requests/s, and bad ones")
+    series.add_argument("--identical", type=int, default=15, help="releases at each rate (default: 15)")
+    series.add_argument("--bad", type=int, default=10, help="releases of a version that turns worse (default: 10)")
+    series.add_argument("--side-by-side", type=int, default=2, help="models at a time (default: 2)")
+    series.add_argument("--fresh", action="store_true", help="forget the releases that were done already")
     commands.add_parser("prepare", help="bring up cluster, images and operator, and nothing else")
     return parser
 
@@ -47,6 +54,9 @@ def _run(options: argparse.Namespace, console: Console) -> list[str]:
     match options.command:
         case "breach":
             return measure_breaches(console, BreachPlan(runs=options.runs))
+        case "releases":
+            chosen = lanes(options.identical, options.bad)
+            return play_series(console, chosen, side_by_side=options.side_by_side, fresh=options.fresh)
         case "prepare":
             with reporting(console) as progress:
                 stage = set_up((*VERSIONS, TURNS_BAD), progress)
