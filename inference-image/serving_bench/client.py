@@ -15,16 +15,25 @@ _TIMEOUT_SECONDS = 30.0
 
 @dataclass(slots=True)
 class Outcome:
-    """What the client saw: status codes (0: no answer), and seconds from when each request was due."""
+    """What the client saw: status codes (0: no answer), and seconds from when each request was due.
+
+    `slowest_seconds_by_code` counts from when a request was sent: what the server is to blame for where the client
+    itself is late, by `latest_seconds` at the most.
+    """
 
     codes: Counter[int] = field(default_factory=Counter)
     seconds_by_code: dict[int, list[float]] = field(default_factory=dict)
+    slowest_seconds_by_code: dict[int, float] = field(default_factory=dict)
+    latest_seconds: float = 0.0
     elapsed_seconds: float = 0.0
 
-    def add(self, code: int, seconds: float) -> None:
-        """One answer."""
+    def add(self, code: int, seconds: float, late_seconds: float = 0.0) -> None:
+        """One answer, and how long after it was due its request was sent."""
         self.codes[code] += 1
         self.seconds_by_code.setdefault(code, []).append(seconds)
+        slowest = self.slowest_seconds_by_code.get(code, 0.0)
+        self.slowest_seconds_by_code[code] = max(slowest, seconds - late_seconds)
+        self.latest_seconds = max(self.latest_seconds, late_seconds)
 
     def rate(self, code: int = 200) -> float:
         """Answers with that code per second."""
@@ -64,6 +73,7 @@ def _run(port: int, requests: Sequence[bytes], connections: int, count: int, rat
             due = time.monotonic() if rate is None else started + number / rate
             if (early := due - time.monotonic()) > 0:
                 time.sleep(early)
+            late = max(0.0, time.monotonic() - due)
             try:
                 connection = connection or socket.create_connection(("127.0.0.1", port), _TIMEOUT_SECONDS)
                 code = _exchange(connection, requests[number % len(requests)])
@@ -74,7 +84,7 @@ def _run(port: int, requests: Sequence[bytes], connections: int, count: int, rat
                 connection = None
             seconds = time.monotonic() - due
             with lock:
-                outcome.add(code, seconds)
+                outcome.add(code, seconds, late)
         if connection is not None:
             connection.close()
 

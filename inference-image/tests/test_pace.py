@@ -19,6 +19,16 @@ def test_one_slow_measurement_decides_nothing_and_a_slow_stretch_does() -> None:
         pace.record(0.01)
     pace.record(60.0)
     assert pace.seconds == 0.01
+    pace.record(0.5)
+    assert pace.seconds == 0.5
+
+
+def test_a_fast_stretch_is_believed_later() -> None:
+    pace = Pace(1)
     for _ in range(15):
         pace.record(0.5)
+    for _ in range(7):
+        pace.record(0.01)
     assert pace.seconds == 0.5
+    pace.record(0.01)
+    assert pace.seconds == 0.01

@@ -32,6 +32,8 @@ def test_latency_counts_from_when_a_request_was_due(start_server: Callable[..., 
     outcome = open_loop(slow.port, REQUESTS[:1], rate=50, seconds=0.2, connections=1)
     # Ten requests, 20 ms apart, one at a time, 200 ms each: the last is done after 2 s and was due after 0.18 s.
     assert outcome.quantile_ms(1.0) >= 1800
+    assert outcome.latest_seconds >= 1.6
+    assert 0.2 <= outcome.slowest_seconds_by_code[200] < 1
 
 
 def test_nobody_there_is_code_0() -> None:

@@ -8,10 +8,14 @@ from collections import deque
 from typing import Final
 
 _REMEMBERED: Final = 15
+_RECENT: Final = 3
 
 
 class Pace:
-    """Seconds per picture, as the median of the last measurements: one that the machine held up decides nothing."""
+    """Seconds per picture: the median of the last measurements, or of the very last three where that is more.
+
+    One measurement that the machine held up decides nothing, and a machine that has become slow is believed at once.
+    """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -24,4 +28,5 @@ class Pace:
         """One of the workers took that long for `count` pictures. Any thread."""
         with self._lock:
             self._last.append(seconds / count / self._workers)
-            self.seconds = statistics.median(self._last)
+            recent = list(self._last)[-_RECENT:]
+            self.seconds = max(statistics.median(self._last), statistics.median(recent))

@@ -204,4 +204,6 @@ class Predictor:
         with ThreadPoolExecutor(self._policy.lanes) as lanes:
             for warm in [lanes.submit(self._model.warm_up, sizes) for _ in range(self._policy.lanes)]:
                 warm.result()
-        self._forward([job])
+        started = time.monotonic()
+        self._forward([job] * self._policy.max_batch)
+        self._batcher.pace.record(time.monotonic() - started, self._policy.max_batch)
