@@ -9,6 +9,7 @@ from tiny_detector import CLASS_NAMES, SIDE, write_tiny_detector
 
 from yolo_serving.errors import ModelNotUsable, ProviderMissing
 from yolo_serving.model import Execution, Provider, load_model
+from yolo_serving.onnx_runtime import ort
 
 
 def test_card_and_head(tiny_model: Path) -> None:
@@ -58,3 +59,60 @@ def test_not_an_onnx_file(tmp_path: Path) -> None:
 def test_a_provider_that_is_not_there_is_no_cpu(tiny_model: Path) -> None:
     with pytest.raises(ProviderMissing, match="PROVIDER=tensorrt was asked for"):
         load_model(tiny_model, Execution(Provider.TENSORRT))
+
+
+class Runtime:
+    """ONNX Runtime's GPU build as far as `load_model` sees it: offers CUDA, and takes what it is told to."""
+
+    SessionOptions = ort.SessionOptions
+
+    def __init__(self, taken: str) -> None:
+        self._taken = taken
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.preloaded = False
+
+    def get_available_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def preload_dlls(self) -> None:
+        self.preloaded = True
+
+    def InferenceSession(  # noqa: N802  # as ONNX Runtime names it
+        self, path: str, options: ort.SessionOptions, providers: list[tuple[str, dict[str, str]]]
+    ) -> RuntimeSession:
+        assert self.preloaded
+        self.asked = providers
+        return RuntimeSession(ort.InferenceSession(path, options, providers=["CPUExecutionProvider"]), self._taken)
+
+
+class RuntimeSession:
+    """A session on the CPU that says it is on another provider."""
+
+    def __init__(self, session: ort.InferenceSession, taken: str) -> None:
+        self._session = session
+        self._taken = taken
+
+    def get_providers(self) -> list[str]:
+        return [self._taken]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._session, name)
+
+
+def test_cuda_that_falls_back_to_the_cpu_ends_the_start(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolo_serving.model.ort", Runtime("CPUExecutionProvider"))
+    with pytest.raises(ProviderMissing, match="fell back to CPUExecutionProvider: check the GPU"):
+        load_model(tiny_model, Execution(Provider.CUDA))
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(None, None), (1 << 30, "1073741824")])
+def test_cuda_is_asked_for_with_its_memory_limit(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None, expected: str | None
+) -> None:
+    runtime = Runtime("CUDAExecutionProvider")
+    monkeypatch.setattr("yolo_serving.model.ort", runtime)
+    model = load_model(tiny_model, Execution(Provider.CUDA, gpu_memory_limit_bytes=limit))
+    ((name, options),) = runtime.asked
+    assert (name, options.get("gpu_mem_limit")) == ("CUDAExecutionProvider", expected)
+    assert options["arena_extend_strategy"] == "kSameAsRequested"
+    assert model.run(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 6, 3)
