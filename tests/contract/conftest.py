@@ -19,7 +19,7 @@ _ROOT = Path(__file__).parents[2]
 if TYPE_CHECKING:
     from localcluster.controlplane import ControlPlane
 
-_ISTIO_KINDS = ("virtualservices.networking.istio.io", "destinationrules.networking.istio.io")
+_ISTIO_KINDS = tuple(f"{kind}.networking.istio.io" for kind in ("virtualservices", "destinationrules", "gateways"))
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +39,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         yield World(cluster, *namespaces, lambda allowed: _gated(cluster, allowed))
         return
     started: ControlPlane = request.getfixturevalue("control_plane")
-    for namespace in namespaces:
-        started.kubectl("create", "namespace", namespace)
+    started.apply("\n---\n".join(map(_namespace, namespaces)))
     server = await ApiServer.connect(kubeconfig=started.kubeconfig)
     yield World(
         KubernetesCluster(server),
@@ -48,6 +47,12 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         lambda allowed: KubernetesCluster(server, write_seconds=lambda: 10.0 if allowed() else 0.0),
     )
     await server.close()
+
+
+def _namespace(name: str) -> str:
+    """With the account that pods must have and that nobody makes here: there is no controller manager."""
+    account = f"{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: default, namespace: {name}}}}}"
+    return f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}\n---\n{account}"
 
 
 def _gated(cluster: FakeCluster, allowed: Callable[[], bool]) -> FakeCluster:

@@ -10,7 +10,7 @@ import pytest
 from contract.world import World
 from modelrelease.adapters.istio import IstioTraffic, canary_destination_rule
 from modelrelease.errors import Conflict, Retryable, Terminal
-from modelrelease.ports import Kind, Manifest
+from modelrelease.ports import Kind, Manifest, Senders, Workload
 from modelrelease.rollout.seen import RouteReference
 
 REFERENCE = RouteReference("detector", "primary", "detector", "detector-canary")
@@ -87,6 +87,46 @@ async def test_a_weight_that_is_there_is_not_written(world: World) -> None:
     seen = await traffic.set_weight(world.namespace, REFERENCE, seen, 20)
     may_write = False
     assert seen == await traffic.set_weight(world.namespace, REFERENCE, seen, 20)
+
+
+def gateway(namespace: str) -> Manifest:
+    servers = [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}]
+    made = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "public", "namespace": namespace},
+        "spec": {"selector": {"istio": f"ingress-{namespace}"}, "servers": servers},
+    }
+    return cast(Manifest, made)
+
+
+def gateway_pod(namespace: str, gateway_namespace: str) -> Manifest:
+    """A pod of the gateway's Deployment, anywhere in the cluster: a Gateway's selector knows no namespaces."""
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "ingress-5d4f", "uid": "1", "controller": True}
+    labels = {"istio": f"ingress-{gateway_namespace}", "pod-template-hash": "5d4f"}
+    made = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "ingress-5d4f-a", "namespace": namespace, "labels": labels, "ownerReferences": [owner]},
+        "spec": {"containers": [{"name": "proxy", "image": "proxy"}], "automountServiceAccountToken": False},
+    }
+    return cast(Manifest, made)
+
+
+async def test_a_route_splits_the_requests_of_its_gateways_workloads(world: World) -> None:
+    split = cast(dict[str, Any], virtual_service(world.namespace))
+    split["spec"]["gateways"] = [f"{world.other_namespace}/public"]
+    await world.cluster.create(Kind.VIRTUAL_SERVICE, split)
+    seen = await IstioTraffic(world.cluster).read(world.namespace, REFERENCE)
+    unseen = await IstioTraffic(world.cluster).senders(world.namespace, REFERENCE, seen)
+    assert unseen.workloads is None
+    assert f"{world.other_namespace}/public does not exist" in unseen.problem
+
+    await world.cluster.create(Kind.GATEWAY, gateway(world.other_namespace))
+    await world.cluster.create(Kind.POD, gateway_pod(world.namespace, world.other_namespace))
+
+    expected = Senders((Workload(world.namespace, "ingress"),))
+    assert expected == await IstioTraffic(world.cluster).senders(world.namespace, REFERENCE, seen)
 
 
 async def test_a_write_loses_against_one_that_came_before(world: World) -> None:
