@@ -16,7 +16,7 @@ from modelrelease.api.model import Model
 from modelrelease.api.spec import Analysis, EnvVar, ModelReleaseSpec, Strategy, Traffic, Workload
 
 
-def _parse_time(value: object) -> float:
+def parse_time(value: object) -> float:
     if isinstance(value, str):
         return datetime.fromisoformat(value).timestamp()
     if isinstance(value, int | float):
@@ -31,7 +31,7 @@ def format_time(seconds: float) -> str:
 
 Time = Annotated[
     float,
-    BeforeValidator(_parse_time),
+    BeforeValidator(parse_time),
     PlainSerializer(format_time, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]

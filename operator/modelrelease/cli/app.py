@@ -20,6 +20,9 @@ COMMANDS: dict[str, str] = {
     "retry": "steering",
     "wait": "wait",
     "history": "history",
+    "plan": "plan",
+    "backtest": "backtest",
+    "check": "check",
 }
 """Command and the module below `commands` that has it."""
 

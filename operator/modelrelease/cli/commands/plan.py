@@ -1,0 +1,241 @@
+"""`plan`: before applying, what will change, how long each step will take and what it would notice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+import typer
+from pydantic import Field
+from rich.console import RenderableType
+from rich.text import Text
+
+from modelrelease.adapters.cluster import Call, NotFoundError
+from modelrelease.api.model import Model
+from modelrelease.api.spec import Manifest, ModelReleaseSpec, parse_spec
+from modelrelease.cli.changes import Change, changes_of, stable_replicas
+from modelrelease.cli.connection import Connection, Target, run_connected
+from modelrelease.cli.exits import ExitCode
+from modelrelease.cli.findings import Finding, good, has_problem, problem, remark, render_findings
+from modelrelease.cli.forecast import StepForecast, TrafficView, forecast, pace_of, traffic_view
+from modelrelease.cli.manifests import File, read_manifest, refusal
+from modelrelease.cli.measured import Traffic, lag_seconds, measured_windows, require_traffic, watched_of
+from modelrelease.cli.options import command
+from modelrelease.cli.parameters import seconds_of
+from modelrelease.cli.printing import Output, emit, lasting, milliseconds, ratio, table
+from modelrelease.cli.problems import Problem
+from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, Url, Wanted, reached
+from modelrelease.cli.room import asked_by, fitting
+from modelrelease.cli.survey import Survey, findings_of, survey
+from modelrelease.errors import Forbidden, InvalidResource, MetricsUnavailable, Terminal
+from modelrelease.ports import Cluster, Metrics
+from modelrelease.rollout.capacity import replicas_needed
+
+Measured = Annotated[str, typer.Option("--window", metavar="DURATION", help="How much of stable's traffic to measure.")]
+
+
+class PlanView(Model):
+    """A release before it begins."""
+
+    namespace: str = Field(description="Namespace of the ModelRelease.")
+    name: str = Field(description="Name of the ModelRelease.")
+    findings: list[Finding] = Field(description="What was looked at.")
+    changes: list[Change] = Field(description="What will be created and changed, in order.")
+    traffic: TrafficView | None = Field(description="What was measured; null where there is no history.")
+    steps: list[StepForecast] = Field(description="How long each step will take, and what it would notice.")
+    bake_seconds: float = Field(description="Time at 100 % before stable is replaced.")
+    typical_seconds: float | None = Field(
+        description="All steps and the bake, typically; null where that is not known."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What is to be planned."""
+
+    namespace: str
+    name: str
+    manifest: Manifest
+    spec: ModelReleaseSpec
+
+
+@command
+def plan(
+    target: Target,
+    filename: File,
+    window: Measured = "10m",
+    prometheus: Url = None,
+    operator_namespace: OperatorNamespace = SYSTEM,
+    output: Output = Output.TABLE,
+) -> ExitCode:
+    """Show what applying a file would change, and how long each step would take at the measured traffic."""
+    manifest, measured = read_manifest(filename), seconds_of(window)
+    wanted = Wanted(prometheus, operator_namespace)
+    view = run_connected(target, lambda opened: look(opened, manifest, measured, wanted))
+    emit(view, output, render)
+    return ExitCode.FINDINGS if has_problem(view.findings) else ExitCode.OK
+
+
+def draft_of(manifest: Manifest, namespace: str) -> Draft:
+    metadata = cast(dict[str, Any], manifest)["metadata"]
+    try:
+        spec = parse_spec(manifest.get("spec"))
+    except InvalidResource as error:
+        raise Problem(str(error), ExitCode.FINDINGS) from error
+    return Draft(metadata.get("namespace") or namespace, metadata["name"], manifest, spec)
+
+
+async def look(connection: Connection, manifest: Manifest, measured_seconds: float, wanted: Wanted) -> PlanView:
+    draft = draft_of(manifest, connection.namespace)
+    findings = []
+    refused = await refusal(connection.server, draft.manifest, draft.namespace)
+    findings.append(problem("resource", refused) if refused else good("resource", "The API server would take it."))
+    found = await survey(connection.cluster, draft.namespace, draft.name, draft.spec)
+    findings += findings_of(found, draft.spec)
+    findings.append(await _room(connection, found, draft.spec))
+    traffic: Traffic | None = None
+    scrape = 15.0
+    try:
+        async with reached(connection, draft.spec.analysis.provider, wanted) as metrics:
+            scrape = metrics.scrape_interval_seconds
+            traffic = await measure(connection.cluster, metrics, draft, (time.time(), measured_seconds))
+    except (Problem, MetricsUnavailable) as error:
+        findings.append(remark("traffic", f"It cannot be said how long the steps take. {error}"))
+    return view_of(draft, found, traffic, findings, scrape)
+
+
+async def measure(cluster: Cluster, metrics: Metrics, draft: Draft, span: tuple[float, float]) -> Traffic:
+    """Stable's traffic. span: (now, seconds back)."""
+    watched = await watched_of(cluster, draft.namespace, draft.spec)
+    now, back = span
+    end = now - lag_seconds(draft.spec, metrics.scrape_interval_seconds)
+    found = await measured_windows(metrics, watched, (end - back, end), draft.spec.analysis.interval)
+    return require_traffic(found, watched)
+
+
+def view_of(
+    draft: Draft, found: Survey, traffic: Traffic | None, findings: list[Finding], scrape_seconds: float
+) -> PlanView:
+    """The whole plan from what was read."""
+    changes: list[Change] = []
+    try:
+        changes = changes_of(found.present, draft.manifest, draft.spec, draft.namespace)
+    except Terminal as error:
+        findings = [*findings, problem("canary", str(error))]
+    steps: list[StepForecast] = []
+    shown = None
+    if traffic is not None:
+        deployment = found.present.deployment
+        replicas = stable_replicas(deployment) if deployment is not None else draft.spec.workload.replicas or 1
+        pace = pace_of(draft.spec, replicas, found.startup_seconds, scrape_seconds)
+        steps = forecast(draft.spec, traffic, pace, replicas)
+        shown = traffic_view(draft.spec, traffic)
+        findings = [*findings, _resolution(shown)]
+    known = [step.typical_seconds for step in steps if step.typical_seconds is not None]
+    total = sum(known) + draft.spec.strategy.bake_time if steps and len(known) == len(steps) else None
+    return PlanView(
+        namespace=draft.namespace,
+        name=draft.name,
+        findings=findings,
+        changes=changes,
+        traffic=shown,
+        steps=steps,
+        bake_seconds=draft.spec.strategy.bake_time,
+        typical_seconds=total,
+    )
+
+
+def _resolution(traffic: TrafficView) -> Finding:
+    bound, share = traffic.threshold_milliseconds, traffic.threshold_share
+    if bound is None or share is None:
+        return remark(
+            "latency",
+            "No bucket bound separates between 0.2 and 5 % of stable's requests (or there were too few), so that P99 "
+            "cannot be compared; add buckets near stable's P99, or errors alone decide.",
+        )
+    return good("latency", f"P99 is compared by the bucket bound {bound:g} ms, which {share:.2%} exceed.")
+
+
+async def _room(connection: Connection, found: Survey, spec: ModelReleaseSpec) -> Finding:
+    """Whether the pods of the largest step fit beside stable's."""
+    if found.present.deployment is None:
+        return remark("room", "Not looked at: stable does not exist yet.")
+    stable = cast(dict[str, Any], found.present.deployment)
+    replicas = stable_replicas(found.present.deployment)
+    needed = max(replicas_needed(spec.strategy, replicas, step.weight) for step in spec.strategy.steps)
+    pod_spec = stable["spec"]["template"]["spec"]
+    try:
+        nodes, pods = await asyncio.gather(_all(connection, "nodes"), _all(connection, "pods"))
+    except Forbidden:
+        return remark(
+            "room", f"Up to {needed} more pods are needed; you may not list nodes, so it is not known whether they fit."
+        )
+    room = fitting(pod_spec, nodes, pods)
+    asked = asked_by(pod_spec)
+    gpus = sum(amount for name, amount in asked.items() if name.endswith("/gpu"))
+    what = f"{needed} more pods" + (f" with {needed * gpus:g} GPUs" if gpus else "")
+    if room < needed:
+        return problem(
+            "room",
+            f"At 100 % {what} are needed, but nodes have room for {room}; add nodes, or set strategy.canaryReplicas.",
+        )
+    return good("room", f"Nodes have room for the {what} that 100 % needs, and for {room - needed} besides.")
+
+
+async def _all(connection: Connection, plural: str) -> list[Manifest]:
+    try:
+        found: dict[str, Any] = await connection.server.send(Call("GET", f"/api/v1/{plural}", f"list {plural}"))
+    except NotFoundError:
+        return []
+    return list(found.get("items") or [])
+
+
+def render(view: PlanView) -> Iterable[RenderableType]:
+    yield Text(f"{view.namespace}/{view.name}", style="bold")
+    yield from render_findings(view.findings)
+    if view.changes:
+        yield Text()
+        yield Text("Changes", style="bold")
+        for change in view.changes:
+            yield Text(f"{change.verb} {change.kind}/{change.name}, {change.when}")
+            for line in change.diff:
+                style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
+                yield Text(f"  {line}", style=style)
+    if view.traffic is not None:
+        yield Text()
+        yield from _render_steps(view, view.traffic)
+
+
+def _render_steps(view: PlanView, traffic: TrafficView) -> Iterable[RenderableType]:
+    yield Text(
+        f"Measured for {traffic.minutes:g} min: {traffic.requests_per_second:,.1f} requests/s, errors "
+        f"{ratio(traffic.error_rate)}, P99 {milliseconds(traffic.p99_milliseconds)}."
+    )
+    shown = table("STEP", "WEIGHT", "PODS", "TAKES", "9 OF 10 IN", "ERRORS IN", "P99 IN")
+    for step in view.steps:
+        shown.add_row(
+            str(step.step),
+            f"{step.weight} %",
+            str(step.replicas),
+            _time(step.typical_seconds, "> 8h"),
+            _time(step.most_seconds, "> 8h"),
+            _time(step.errors_seconds, "never"),
+            _time(step.latency_seconds, "never"),
+        )
+    yield shown
+    yield Text(
+        "ERRORS IN, P99 IN: by then it is noticed, half of the time, that errors are one percentage point above what "
+        "is tolerated, or P99 1.5 times what is tolerated."
+    )
+    total = _time(view.typical_seconds, "more than a working day")
+    yield Text(
+        f"In all {total}, with {lasting(view.bake_seconds)} at 100 % before stable is replaced. Faster: "
+        "analysis.harmBudget, errorRate.maxIncrease, latencyP99.maxRatio, or strategy.advance: Time."
+    )
+
+
+def _time(seconds: float | None, otherwise: str) -> str:
+    return otherwise if seconds is None else lasting(seconds)

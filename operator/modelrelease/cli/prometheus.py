@@ -1,0 +1,180 @@
+"""The way to the Prometheus that a release is judged by, from where a person sits."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+from aiohttp import web
+
+from modelrelease.adapters.cluster import ApiServer, Call, NotFoundError
+from modelrelease.adapters.prometheus import INFERENCE, ISTIO, PrometheusMetrics, Provider, SourceDefinition
+from modelrelease.cli.connection import Connection
+from modelrelease.cli.exits import ExitCode
+from modelrelease.cli.problems import Problem
+from modelrelease.errors import Forbidden, ReleaseError
+from modelrelease.settings import Settings, read_settings
+
+CONFIG_MAP = "modelrelease-config"
+CONFIG_FILE = "config.yaml"
+TIMEOUT_SECONDS = 20.0
+"""A person waits longer than the operator would; an answer through the API server takes its time."""
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--prometheus", metavar="URL", help="Address of Prometheus. Default: the operator's, through the API."
+    ),
+]
+OperatorNamespace = Annotated[
+    str, typer.Option("--operator-namespace", help="Namespace that the operator runs in, for its configuration.")
+]
+SYSTEM = "modelrelease-system"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person said about Prometheus."""
+
+    url: str | None = None
+    operator_namespace: str = SYSTEM
+
+
+@asynccontextmanager
+async def reached(connection: Connection, provider: str, wanted: Wanted) -> AsyncIterator[PrometheusMetrics]:
+    """The provider that a release names. Raises Problem where it cannot be found or asked."""
+    settings = await operator_settings(connection, wanted.operator_namespace)
+    described = _provider(settings, provider, wanted)
+    service = None if wanted.url else _service_of(described.url)
+    if service is not None and await _exists(connection.server, service):
+        async with forwarded(connection.server, service) as url:
+            yield_from = PrometheusMetrics(replace(described, url=url))
+            try:
+                yield yield_from
+            finally:
+                yield_from.close()
+        return
+    direct = PrometheusMetrics(described)
+    try:
+        yield direct
+    finally:
+        direct.close()
+
+
+async def operator_settings(connection: Connection, operator_namespace: str) -> Settings | None:
+    """The operator's configuration, from its own namespace or from the one of the release; None where there is none
+    that this person may read."""
+    for namespace in dict.fromkeys((operator_namespace, connection.namespace)):
+        path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}"
+        try:
+            found: dict[str, Any] = await connection.server.send(Call("GET", path, f"read {namespace}/{CONFIG_MAP}"))
+        except (NotFoundError, Forbidden):
+            continue
+        text = (found.get("data") or {}).get(CONFIG_FILE)
+        if text:
+            return read_settings(text, {"POD_NAMESPACE": namespace})
+    return None
+
+
+def _provider(settings: Settings | None, name: str, wanted: Wanted) -> Provider:
+    configured = settings.providers.get(name) if settings is not None else None
+    if configured is None and wanted.url is None:
+        where = f"ConfigMap {wanted.operator_namespace}/{CONFIG_MAP}"
+        known = f"has: {', '.join(sorted(settings.providers))}" if settings is not None else "cannot be read"
+        raise Problem(
+            f"It is not known where Prometheus {name!r} is: the operator's configuration ({where}) {known}. Give its "
+            "address with --prometheus, or the operator's namespace with --operator-namespace.",
+            ExitCode.NO_METRICS,
+        )
+    return Provider(
+        name=name,
+        url=wanted.url or (configured.url if configured is not None else ""),
+        scrape_interval_seconds=configured.scrape_interval if configured is not None else 15.0,
+        sources=sources_of(settings),
+        cluster_domain=settings.cluster_domain if settings is not None else "cluster.local",
+        timeout_seconds=TIMEOUT_SECONDS,
+    )
+
+
+def sources_of(settings: Settings | None) -> dict[str, SourceDefinition]:
+    """What `analysis.source` may say."""
+    own = settings.sources if settings is not None else {}
+    return {
+        "Istio": ISTIO,
+        "Inference": INFERENCE,
+        **{name: SourceDefinition(**one.model_dump()) for name, one in own.items()},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A Service that an address names."""
+
+    scheme: str
+    namespace: str
+    name: str
+    port: int
+    base: str
+
+
+def _service_of(url: str) -> Service | None:
+    """The Service behind `http://name.namespace[.svc[.domain]]:port`; None for any other address."""
+    parts = urlsplit(url)
+    labels = (parts.hostname or "").split(".")
+    if len(labels) < 2 or (len(labels) > 2 and labels[2] != "svc"):
+        return None
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return Service(parts.scheme, labels[1], labels[0], port, parts.path.rstrip("/"))
+
+
+async def _exists(server: ApiServer, service: Service) -> bool:
+    path = f"/api/v1/namespaces/{service.namespace}/services/{service.name}"
+    try:
+        await server.send(Call("GET", path, f"read service {service.namespace}/{service.name}"))
+    except NotFoundError:
+        return False
+    except Forbidden:
+        return True  # whether it may be asked through the API server is another permission
+    return True
+
+
+@asynccontextmanager
+async def forwarded(server: ApiServer, service: Service) -> AsyncIterator[str]:
+    """An address on this machine that leads through the API server to a Service, for as long as the block lasts.
+
+    As `kubectl port-forward` does it, but by the API server's service proxy, so that one login does for both. A word
+    that nobody can guess is part of the address, since other users of this machine can reach its ports.
+    """
+    secret = secrets.token_urlsafe(16)
+    prefix = f"/api/v1/namespaces/{service.namespace}/services/{service.scheme}:{service.name}:{service.port}/proxy"
+
+    async def ask(request: web.Request) -> web.Response:
+        form = {key: str(value) for key, value in (await request.post()).items()}
+        doing = f"ask Prometheus through service {service.namespace}/{service.name}"
+        path = f"{prefix}{service.base}/{request.match_info['path']}"
+        try:
+            return web.json_response(await server.send(Call("GET", path, doing, form)))
+        except NotFoundError:
+            return _refusal(f"{doing}: there is none")
+        except ReleaseError as error:
+            return _refusal(str(error))
+
+    application = web.Application()
+    application.router.add_post(f"/{secret}/{{path:.*}}", ask)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/{secret}"
+    finally:
+        await runner.cleanup()
+
+
+def _refusal(sentence: str) -> web.Response:
+    return web.json_response({"status": "error", "error": sentence}, status=503)

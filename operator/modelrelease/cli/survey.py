@@ -1,0 +1,139 @@
+"""What a release would find in the cluster, read once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+from typing import Any, cast
+
+from modelrelease.adapters.istio import IstioTraffic
+from modelrelease.api.spec import ModelReleaseSpec, PolicyCoverage
+from modelrelease.cli.changes import Present
+from modelrelease.cli.findings import Finding, good, problem, remark
+from modelrelease.controller.policies import POLICY_KINDS, uncovered
+from modelrelease.controller.workload import deployment_seen
+from modelrelease.errors import Terminal
+from modelrelease.ports import Cluster, Kind, Manifest
+from modelrelease.rollout.canary import canary_deployment, route_reference
+from modelrelease.rollout.conditions import gitops_sentence
+from modelrelease.rollout.seen import DeploymentSeen
+
+DEFAULT_STARTUP_SECONDS = 30.0
+"""Assumed where no pod of stable shows how long it took to get ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The cluster as a release would find it."""
+
+    present: Present
+    stable: DeploymentSeen | None
+    pods: tuple[Manifest, ...]
+    route_problem: str
+    uncovered: tuple[str, ...]
+
+    @property
+    def startup_seconds(self) -> float:
+        """From a pod's creation until it is ready, as stable's pods had it."""
+        taken = [seconds for pod in self.pods if (seconds := _startup(pod)) is not None]
+        return median(taken) if taken else DEFAULT_STARTUP_SECONDS
+
+
+async def survey(cluster: Cluster, namespace: str, name: str, spec: ModelReleaseSpec) -> Survey:
+    """Raises Forbidden naming what may not be read."""
+    release, deployment, service, autoscalers = await asyncio.gather(
+        cluster.get(Kind.MODEL_RELEASE, namespace, name),
+        cluster.get(Kind.DEPLOYMENT, namespace, spec.workload.deployment),
+        cluster.get(Kind.SERVICE, namespace, spec.service_name),
+        cluster.list(Kind.AUTOSCALER, namespace),
+    )
+    traffic, reference = IstioTraffic(cluster), route_reference(spec)
+    virtual_service, route_problem, lacks_policy = None, "", False
+    try:
+        route = await traffic.read(namespace, reference)
+        virtual_service = route.manifest
+        lacks_policy = await traffic.policy_missing(namespace, reference, route)
+    except Terminal as error:
+        route_problem = str(error)
+    labels = cast(dict[str, Any], deployment)["spec"]["selector"].get("matchLabels") if deployment else None
+    pods = await cluster.list(Kind.POD, namespace, labels) if labels else []
+    present = Present(
+        release=release,
+        deployment=deployment,
+        service=service,
+        virtual_service=virtual_service,
+        autoscaler=next((one for one in autoscalers if _scales(one, spec)), None),
+        lacks_policy=lacks_policy,
+    )
+    stable = deployment_seen(deployment, pods, spec.workload.container) if deployment is not None else None
+    return Survey(present, stable, tuple(pods), route_problem, await _uncovered(cluster, namespace, present, spec))
+
+
+async def _uncovered(cluster: Cluster, namespace: str, present: Present, spec: ModelReleaseSpec) -> tuple[str, ...]:
+    if present.deployment is None or present.service is None:
+        return ()
+    try:
+        canary = canary_deployment(present.deployment, present.service, spec, release="x", revision="x", replicas=1)
+    except Terminal:
+        return ()  # said where the changes are made
+    lists = await asyncio.gather(*(cluster.list(kind, namespace) for kind in POLICY_KINDS))
+    found = [(kind, policy) for kind, policies in zip(POLICY_KINDS, lists, strict=True) for policy in policies]
+    return uncovered(found, _pod_labels(present.deployment), _pod_labels(canary))
+
+
+def _pod_labels(deployment: Manifest) -> dict[str, str]:
+    template = cast(dict[str, Any], deployment)["spec"]["template"]
+    return dict((template.get("metadata") or {}).get("labels") or {})
+
+
+def _scales(autoscaler: Manifest, spec: ModelReleaseSpec) -> bool:
+    target = cast(dict[str, Any], autoscaler)["spec"].get("scaleTargetRef") or {}
+    return bool(target.get("kind") == "Deployment" and target.get("name") == spec.workload.deployment)
+
+
+def _startup(pod: Manifest) -> float | None:
+    body = cast(dict[str, Any], pod)
+    created = body["metadata"].get("creationTimestamp")
+    statuses = (body.get("status") or {}).get("containerStatuses") or []
+    if not created or any(one.get("restartCount") for one in statuses):
+        return None
+    for condition in (body.get("status") or {}).get("conditions") or []:
+        if condition["type"] == "Ready" and condition["status"] == "True" and condition.get("lastTransitionTime"):
+            ready = datetime.fromisoformat(condition["lastTransitionTime"])
+            return (ready - datetime.fromisoformat(created)).total_seconds()
+    return None
+
+
+def findings_of(found: Survey, spec: ModelReleaseSpec) -> Iterator[Finding]:
+    """Everything that would keep the release from starting, or from lasting."""
+    name = spec.workload.deployment
+    creates = spec.workload.template is not None
+    if found.stable is None:
+        sentence = f"Deployment {name} does not exist; create it, or give spec.workload.template."
+        yield remark("stable", f"Deployment {name} will be created.") if creates else problem("stable", sentence)
+    elif found.stable.available == 0:
+        yield problem(
+            "stable",
+            f"No pod of {name} is available, so there is nothing to compare with; mend it first, or promote in full.",
+        )
+    else:
+        yield good("stable", f"{name} has {found.stable.available} of {found.stable.replicas} pods available.")
+    if found.present.service is None and not creates:
+        yield problem("service", f"Service {spec.service_name} does not exist; create it or name another one.")
+    if found.route_problem:
+        is_made = creates and bool(spec.traffic.hosts) and "does not exist" in found.route_problem
+        yield (
+            remark("route", "The VirtualService will be created.") if is_made else problem("route", found.route_problem)
+        )
+    else:
+        yield good("route", f"VirtualService {spec.virtual_service_name} has a route that can be split.")
+    if found.stable is not None and found.stable.gitops_owner:
+        yield problem("gitops", gitops_sentence(found.stable.gitops_owner, name).capitalize())
+    if found.uncovered:
+        listed = ", ".join(found.uncovered)
+        sentence = f"{listed} guard stable's pods but would not guard the canary's; widen their selectors."
+        required = spec.strategy.policy_coverage is PolicyCoverage.REQUIRE
+        yield problem("policies", sentence) if required else remark("policies", sentence)

@@ -1,0 +1,162 @@
+"""`plan` and `backtest` on a real API server and a real Prometheus with an hour and more of history."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from integration.cli.past import Traffic, openmetrics, remembering
+from localcluster.controlplane import ControlPlane
+from modelrelease.cli.app import PROGRAM, application
+from modelrelease.cli.exits import ExitCode
+
+NAMESPACE = "measured"
+NAME = "yolov8-detect"
+LABELS = {"app": NAME}
+CONTAINER = {"name": "server", "image": "harbor.example.com/vision/yolov8-detect:v1.0.0"}
+RESOURCES = {"requests": {"cpu": "2"}, "limits": {"nvidia.com/gpu": "1"}}
+POD = {"containers": [CONTAINER | {"resources": RESOURCES}]}
+OBJECTS: list[dict[str, Any]] = [
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+    {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": LABELS},
+            "template": {"metadata": {"labels": LABELS}, "spec": POD},
+        },
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "spec": {"selector": LABELS, "ports": [{"port": 80}]},
+    },
+    {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "spec": {"hosts": [NAME], "http": [{"route": [{"destination": {"host": NAME}}]}]},
+    },
+]
+RELEASE = {
+    "apiVersion": "modelrelease.dev/v1alpha1",
+    "kind": "ModelRelease",
+    "metadata": {"name": NAME, "namespace": NAMESPACE},
+    "spec": {"image": "harbor.example.com/vision/yolov8-detect:v1.1.0", "workload": {"deployment": NAME}},
+}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    now = int(time.time())
+    traffic = Traffic(NAME, now - 4500, now, rps=40, error_rate=0.004)
+    with remembering(tmp_path_factory.mktemp("past"), openmetrics(NAMESPACE, [traffic], (now - 4500, now))) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def serving(installed: ControlPlane) -> Iterator[ControlPlane]:
+    installed.apply(yaml.safe_dump_all(OBJECTS))
+    yield installed
+    installed.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "release.yaml"
+    path.write_text(yaml.safe_dump(RELEASE), encoding="utf-8")
+    return path
+
+
+def run(control_plane: ControlPlane, *words: str | Path) -> Result:
+    common = ("--kubeconfig", str(control_plane.kubeconfig), "-n", NAMESPACE)
+    return CliRunner().invoke(application(), [*map(str, words), *common], prog_name=PROGRAM)
+
+
+def test_a_backtest_on_an_hour_answers_in_time(serving: ControlPlane, address: str, manifest: Path) -> None:
+    """Ten seconds, counted as time on the processor: tests share their machine with others."""
+    began = time.process_time()
+    result = run(serving, "backtest", NAME, "-f", manifest, "--prometheus", address, "-o", "json")
+    lasted = time.process_time() - began
+    print(f"{lasted:.1f} s")  # noqa: T201
+    assert ExitCode.OK == result.exit_code, result.stderr
+    read = json.loads(result.stdout)
+    assert read["minutes"] > 59
+    assert read["requestsPerSecond"] == pytest.approx(40, rel=0.05)
+    assert read["errorRate"] == pytest.approx(0.004, rel=0.2)
+    assert (50, 0) == (read["runs"], read["rolledBack"])
+    assert read["steps"][0]["passed"] == 50
+    assert lasted < 8
+
+
+def test_a_plan_with_measured_traffic(serving: ControlPlane, address: str, manifest: Path) -> None:
+    result = run(serving, "plan", "-f", manifest, "--prometheus", address, "-o", "json")
+    read = json.loads(result.stdout)
+    found = {finding["about"]: finding for finding in read["findings"]}
+    assert "The API server would take it." == found["resource"]["message"]
+    assert "No pod of yolov8-detect is available" in found["stable"]["message"]
+    assert "good" == found["route"]["level"]
+    assert "At 100 % 2 more pods with 2 GPUs are needed" in found["room"]["message"]
+    assert ExitCode.FINDINGS == result.exit_code
+    assert read["traffic"]["requestsPerSecond"] == pytest.approx(40, rel=0.05)
+    assert [1, 5, 20, 50] == [step["weight"] for step in read["steps"]]
+    assert all(60 <= step["typicalSeconds"] < 4 * 3600 for step in read["steps"])
+    kinds = [change["kind"] for change in read["changes"]]
+    assert ["ModelRelease", "Deployment", "Service", "VirtualService", "Deployment"] == kinds
+    text = run(serving, "plan", "-f", manifest, "--prometheus", address).stdout
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_a_plan_says_what_the_api_server_would_refuse(serving: ControlPlane, address: str, tmp_path: Path) -> None:
+    path = tmp_path / "release.yaml"
+    wrong = RELEASE | {"spec": RELEASE["spec"] | {"strategie": {}}}  # type: ignore[operator]
+    path.write_text(yaml.safe_dump(wrong), encoding="utf-8")
+    result = run(serving, "plan", "-f", path, "--prometheus", address, "-o", "json")
+    (refused,) = [one for one in json.loads(result.stdout)["findings"] if one["about"] == "resource"]
+    assert "strategie" in refused["message"]
+
+
+def test_without_prometheus_the_rest_of_a_plan_is_there(serving: ControlPlane, manifest: Path) -> None:
+    read = json.loads(run(serving, "plan", "-f", manifest, "-o", "json").stdout)
+    (traffic,) = [one for one in read["findings"] if one["about"] == "traffic"]
+    assert "It cannot be said how long the steps take." in traffic["message"]
+    assert read["changes"]
+    assert read["traffic"] is None
+
+
+def test_a_backtest_without_prometheus_is_one_sentence(serving: ControlPlane, manifest: Path) -> None:
+    result = run(serving, "backtest", NAME, "-f", manifest)
+    assert (ExitCode.NO_METRICS, "") == (result.exit_code, result.stdout)
+    assert "Prometheus" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_check_finds_what_is_there_and_what_is_not(serving: ControlPlane, address: str, manifest: Path) -> None:
+    serving.kubectl("apply", "-f", manifest)
+    result = run(serving, "check", NAME, "--prometheus", address, "-o", "json")
+    found = {one["about"]: (one["level"], one["message"]) for one in json.loads(result.stdout)["findings"]}
+    assert ("good", "ModelReleases are served as this plugin knows them.") == found["resource"]
+    assert ("good", "The operator's role has every verb that it needs.") == found["role"]
+    assert ("good", "VirtualServices are served as networking.istio.io/v1.") == found["istio"]
+    assert ("good", "In namespace measured you may view, release and steer, promote.") == found["you"]
+    assert "No operator holds the Lease modelrelease-system/modelrelease-operator" in found["operator"][1]
+    assert "series of 2 targets were found." in found[f"{NAME} prometheus"][1]
+    assert ("good", "Targets are scraped each 15 s, as configured.") == found[f"{NAME} scrapes"]
+    assert ExitCode.FINDINGS == result.exit_code
+
+
+def test_a_check_by_somebody_without_rights_says_so(serving: ControlPlane) -> None:
+    nobody = serving.kubeconfig_for_user("nobody-checks")
+    result = CliRunner().invoke(application(), ["check", "--kubeconfig", str(nobody), "-n", NAMESPACE])
+    assert ExitCode.FORBIDDEN == result.exit_code
+    assert "You may not list modelreleases measured" in result.stderr
