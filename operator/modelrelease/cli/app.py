@@ -13,6 +13,7 @@ PROGRAM = "kubectl modelrelease"
 
 COMMANDS: dict[str, str] = {
     "status": "status",
+    "watch": "watch",
     "promote": "steering",
     "abort": "steering",
     "pause": "steering",
@@ -23,6 +24,8 @@ COMMANDS: dict[str, str] = {
     "plan": "plan",
     "backtest": "backtest",
     "check": "check",
+    "explain": "explain",
+    "report": "report",
 }
 """Command and the module below `commands` that has it."""
 

@@ -88,7 +88,6 @@ def test_a_backtest_on_an_hour_answers_in_time(serving: ControlPlane, address: s
     began = time.process_time()
     result = run(serving, "backtest", NAME, "-f", manifest, "--prometheus", address, "-o", "json")
     lasted = time.process_time() - began
-    print(f"{lasted:.1f} s")  # noqa: T201
     assert ExitCode.OK == result.exit_code, result.stderr
     read = json.loads(result.stdout)
     assert read["minutes"] > 59
@@ -144,6 +143,7 @@ def test_a_backtest_without_prometheus_is_one_sentence(serving: ControlPlane, ma
 def test_a_check_finds_what_is_there_and_what_is_not(serving: ControlPlane, address: str, manifest: Path) -> None:
     serving.kubectl("apply", "-f", manifest)
     result = run(serving, "check", NAME, "--prometheus", address, "-o", "json")
+    serving.kubectl("delete", "-f", manifest)
     found = {one["about"]: (one["level"], one["message"]) for one in json.loads(result.stdout)["findings"]}
     assert ("good", "ModelReleases are served as this plugin knows them.") == found["resource"]
     assert ("good", "The operator's role has every verb that it needs.") == found["role"]
