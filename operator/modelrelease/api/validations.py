@@ -27,11 +27,25 @@ _STEP_DEADLINE = format_duration(Strategy.model_fields["step_deadline"].default)
 _LEAST_STEP = format_duration(60.0)
 _SERVICE_OR_DEPLOYMENT = "(has({0}.service) ? {0}.service : {0}.deployment)"
 
+_PATH_PART = "[a-z0-9]+(([.]|__?|-+)[a-z0-9]+)*"
+_IMAGE = (
+    "^([a-zA-Z0-9.-]+(:[0-9]+)?/|[[][0-9a-fA-F:]+[]](:[0-9]+)?/)?"
+    f"{_PATH_PART}(/{_PATH_PART})*"
+    "(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[A-Za-z0-9_.+-]+:[0-9a-fA-F]{32,})?$"
+)
+"""What an image can be called (distribution/reference: registry, path in lower case, tag, digest)."""
+
 VALIDATIONS: tuple[Validation, ...] = (
     Validation(
         "spec.image",
         "!self.contains('://')",
         "an image reference has no scheme: write registry.example.com/name:tag",
+    ),
+    Validation(
+        "spec.image",
+        f"self.contains('://') || self.contains(' ') || self.matches('{_IMAGE}')",
+        "no image can be called this: write registry.example.com/path/name:tag, or @sha256:… instead of the tag, with "
+        "the path in lower case",
     ),
     Validation(
         "spec.workload",
@@ -40,6 +54,7 @@ VALIDATIONS: tuple[Validation, ...] = (
     ),
     Validation(
         "spec.workload",
+        "self.deployment != oldSelf.deployment || "  # which is refused by itself
         f"{_SERVICE_OR_DEPLOYMENT.format('self')} == {_SERVICE_OR_DEPLOYMENT.format('oldSelf')}",
         "workload.service is immutable: make another ModelRelease for another Service",
     ),
@@ -47,6 +62,12 @@ VALIDATIONS: tuple[Validation, ...] = (
         "spec.workload.deployment",
         "self == oldSelf",
         "workload.deployment is immutable: make another ModelRelease for another Deployment",
+    ),
+    Validation(
+        "spec.workload",
+        "!has(oldSelf.template) || "
+        "(has(self.port) ? self.port : 8000) == (has(oldSelf.port) ? oldSelf.port : 8000)",
+        "workload.port is immutable once the operator has created the Service: clients and routes know it",
     ),
     Validation(
         "spec.workload",
