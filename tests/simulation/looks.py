@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any, Literal, cast
 
 from modelrelease.api.annotations import read_requests
+from modelrelease.api.snapshot import snapshot_of
 from modelrelease.api.spec import ModelReleaseSpec, parse_spec
-from modelrelease.api.status import ArmStatus, Phase, ReleaseStatus, Snapshot
+from modelrelease.api.status import ArmStatus, Phase, ReleaseStatus
 from modelrelease.judge import Assessment, MetricAssessment, begin
 from modelrelease.rollout.analysis import judge_settings
 from modelrelease.rollout.canary import canary_deployment
@@ -34,7 +35,7 @@ def status_of(spec: ModelReleaseSpec, phase: Phase = Phase.PROGRESSING, **change
         phase=phase,
         observed_generation=1,
         revision=revision_of(spec, changes.get("retries", 0)),
-        snapshot=Snapshot(strategy=spec.strategy, analysis=spec.analysis),
+        snapshot=snapshot_of(spec, changes.get("retries", 0)),
         stable=ArmStatus(image=STABLE_IMAGE),
         canary=ArmStatus(image=spec.image),
         started_at=NOW - 100,
@@ -157,6 +158,7 @@ def seen_of(
         status=now,
         requests=read_requests({f"modelrelease.dev/{key}": value for key, value in annotations.items()}),
         gitops_requests=(),
+        unknown_annotations=(),
         stable=stable_seen(),
         canary=None if at_rest else canary_seen(asked),
         stable_service=service(),

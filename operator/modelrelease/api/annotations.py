@@ -53,6 +53,12 @@ def read_requests(annotations: dict[str, str]) -> tuple[Request, ...]:
     return tuple(_read(action, annotations[action.annotation]) for action in Action if action.annotation in annotations)
 
 
+def unknown_names(annotations: dict[str, str]) -> tuple[str, ...]:
+    """Annotations of our group that steer nothing: most likely misspelt."""
+    known = {action.annotation for action in Action}
+    return tuple(sorted(name for name in annotations if name.startswith(f"{GROUP}/") and name not in known))
+
+
 def _read(action: Action, raw: str) -> Request:
     value, separator, target = raw.rpartition("@")
     is_target = bool(separator) and target.isalnum()

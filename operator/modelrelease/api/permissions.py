@@ -55,7 +55,7 @@ WORKING: tuple[Permission, ...] = (
         (
             Use(("get", "list", "watch"), "see stable and canary, and act at once when the canary's pods are gone"),
             Use(("create",), "the canary's Deployment; stable's where workload.template is given"),
-            Use(("patch",), "size of the canary, and the verdict on it"),
+            Use(("patch",), "size of the canary and of what workload.replicas is for, and the verdict on the canary"),
             Use(("update",), "the pod template of stable, at promotion"),
             Use(("delete",), "the canary, with the Service and DestinationRule that belong to it"),
         ),

@@ -79,10 +79,12 @@ class Workload(Model):
         json_schema_extra=POD_TEMPLATE,
     )
     replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        default=None, description="Replicas of a Deployment that the operator creates. Default 1."
+        default=None,
+        description="Replicas of a Deployment that the operator creates. Default 1. An edit is applied once, between "
+        "releases; an autoscaler may change the number afterwards.",
     )
     port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
-        default=None, description="Container port of a Service that the operator creates. Default 8000."
+        default=None, description="Container port of a Service that the operator creates. Default 8000. Immutable."
     )
 
 

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer, WithJsonSchema
 
 from modelrelease.api.model import Model
-from modelrelease.api.spec import Analysis, EnvVar, ModelReleaseSpec, Strategy, Traffic, Workload
+from modelrelease.api.snapshot import Snapshot
+from modelrelease.api.spec import EnvVar
 
 
 def parse_time(value: object) -> float:
@@ -166,46 +167,6 @@ class HeldAutoscaler(Model):
     held_at: int = Field(description="What minReplicas is held at while the release runs.")
 
 
-class Snapshot(Model):
-    """The specification as the release began with it: later edits of strategy and analysis apply to the next release,
-    and with all of it a release can be ended, or taken back, also when the specification cannot be read any more."""
-
-    strategy: Strategy = Field(description="spec.strategy at the beginning.")
-    analysis: Analysis = Field(description="spec.analysis at the beginning.")
-    retries: int = Field(default=0, description="status.retries at the beginning.")
-    image: str = Field(default="", description="spec.image at the beginning.")
-    env: list[EnvVar] = Field(default_factory=list, description="spec.env at the beginning.")
-    workload: Workload | None = Field(default=None, description="spec.workload at the beginning.")
-    traffic: Traffic = Field(default_factory=Traffic, description="spec.traffic at the beginning.")
-
-    @property
-    def spec(self) -> ModelReleaseSpec | None:
-        """The specification at the beginning; None where an older operator wrote down less."""
-        if self.workload is None:
-            return None
-        return ModelReleaseSpec(
-            image=self.image,
-            env=self.env,
-            workload=self.workload,
-            traffic=self.traffic,
-            strategy=self.strategy,
-            analysis=self.analysis,
-        )
-
-
-def snapshot_of(spec: ModelReleaseSpec, retries: int) -> Snapshot:
-    """What a release begins with."""
-    return Snapshot(
-        strategy=spec.strategy,
-        analysis=spec.analysis,
-        retries=retries,
-        image=spec.image,
-        env=spec.env,
-        workload=spec.workload,
-        traffic=spec.traffic,
-    )
-
-
 class ReleaseStatus(Model):
     """Where the release is, and all that the operator has to remember about it."""
 
@@ -249,6 +210,9 @@ class ReleaseStatus(Model):
     uncovered_policies: list[str] = Field(
         default_factory=list, description="Policies that select stable's pods but not the canary's, as Kind/name."
     )
+    created_replicas: int | None = Field(
+        default=None, description="spec.workload.replicas as last applied to a Deployment that the operator created."
+    )
     capacity: int = Field(default=0, description="Canary pods that the step's weight rests on; 0 where not known.")
     scaled_at: Time | None = Field(
         default=None, description="When the canary was last asked for more pods because stable has more."
@@ -273,6 +237,9 @@ class ReleaseStatus(Model):
     ever_weighted: bool = Field(default=False, description="Whether the canary was given traffic in this release.")
     last_handled: list[Handled] = Field(
         default_factory=list, description="Annotations that were acted on, so that they do not act twice."
+    )
+    unknown_annotations: list[str] = Field(
+        default_factory=list, description="Annotations of this group that mean nothing, as last announced."
     )
     history: list[HistoryEntry] = Field(default_factory=list, description="The last 10 releases, the newest first.")
     conditions: list[Condition] = Field(

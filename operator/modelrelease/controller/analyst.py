@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from modelrelease.api.status import ReleaseStatus, Snapshot
+from modelrelease.api.snapshot import Snapshot
+from modelrelease.api.status import ReleaseStatus
 from modelrelease.controller.case import Answer, Case
 from modelrelease.controller.intake import History, Intake, Pods
 from modelrelease.errors import MetricsUnavailable

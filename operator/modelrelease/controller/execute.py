@@ -23,6 +23,7 @@ from modelrelease.rollout.decision import (
     RemoveFinalizer,
     RestoreRoute,
     ScaleCanary,
+    ScaleStable,
     SetAutoscalerMinimum,
     SetStableTemplate,
     SetWeight,
@@ -63,6 +64,8 @@ class Executor:
                 await self._create_canary_rule(look)
             case ScaleCanary(replicas):
                 await self._patch_canary(look, {"spec": {"replicas": replicas}})
+            case ScaleStable(replicas):
+                await self._scale_stable(look, replicas)
             case StampCanary(annotation, value):
                 await self._patch_canary(look, {"metadata": {"annotations": {annotation: value}}})
             case DeleteCanary(uid):
@@ -113,6 +116,12 @@ class Executor:
         metadata = cast(dict[str, Any], patch).setdefault("metadata", {})
         metadata["uid"] = canary.uid
         await self._cluster.patch(Kind.DEPLOYMENT, look.seen.namespace, canary.name, patch)
+
+    async def _scale_stable(self, look: Look, replicas: int) -> None:
+        if look.seen.stable is None:
+            raise Conflict("stable's Deployment has just gone")
+        patch: Manifest = {"metadata": {"uid": look.seen.stable.uid}, "spec": {"replicas": replicas}}
+        await self._cluster.patch(Kind.DEPLOYMENT, look.seen.namespace, look.seen.stable.name, patch)
 
     async def _set_stable_template(self, look: Look, template: Manifest, mark: str) -> None:
         stable = look.seen.stable

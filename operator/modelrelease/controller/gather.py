@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from modelrelease.api.annotations import Request, read_requests
+from modelrelease.api.annotations import Request, read_requests, unknown_names
 from modelrelease.api.model import GROUP
 from modelrelease.api.spec import ModelReleaseSpec
 from modelrelease.api.status import Phase, ReleaseStatus, parse_status
@@ -94,6 +94,7 @@ class Gatherer:
             status=status,
             requests=requests,
             gitops_requests=gitops,
+            unknown_annotations=unknown_names(metadata.get("annotations") or {}),
             stable=stable,
             canary=canary,
             stable_service=service,

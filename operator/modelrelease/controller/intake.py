@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from modelrelease.api.snapshot import Snapshot
 from modelrelease.api.spec import Analysis
-from modelrelease.api.status import Snapshot
 from modelrelease.judge import Series, Settings, State, Window, begin, enter_step, observe, skip_to, windows
 from modelrelease.ports import Samples
 from modelrelease.rollout.analysis import grid_after, grid_before, judge_settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, cast
@@ -18,6 +19,11 @@ CRASH_LOOP_RESTARTS = 3
 GITOPS_MANAGERS = ("argocd", "kustomize-controller", "helm-controller", "flux", "gotk", "helm")
 """How their field managers begin, in lower case; `helm` is what Helm itself and other programs embedding it use."""
 
+_PULLING = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName")
+_RPC = re.compile(r"rpc error: code = \w+ desc = ")
+_PULL_STEP = re.compile(
+    r"Back-off pulling image|ErrImagePull|failed to pull and unpack|failed to resolve|failed to do re"
+)
 _HARMLESS_WAITING = ("ContainerCreating", "PodInitializing")
 
 
@@ -162,6 +168,8 @@ def _container_trouble(pod: dict[str, Any]) -> PodTrouble | None:
         last = (item.get("lastState") or {}).get("terminated") or {}
         if waiting.get("reason") and waiting["reason"] not in _HARMLESS_WAITING:
             detail = waiting.get("message", "")
+            if waiting["reason"] in _PULLING:
+                return PodTrouble(waiting["reason"], _pull_failure(detail))
             if last:
                 detail = f"{detail} (last exit: {last.get('reason', '')} {last.get('exitCode', '')})".strip()
             return PodTrouble(waiting["reason"], detail)
@@ -171,6 +179,13 @@ def _container_trouble(pod: dict[str, Any]) -> PodTrouble | None:
         if last and not item.get("ready"):
             return PodTrouble(last.get("reason") or "Error", f"restarted after exit code {last.get('exitCode')}")
     return None
+
+
+def _pull_failure(message: str) -> str:
+    """Why an image cannot be had. The kubelet repeats what the runtime said, which names the image thrice."""
+    parts = [part for part in _RPC.sub("", message).split(": ") if not _PULL_STEP.match(part)]
+    why = ": ".join(dict.fromkeys(parts)) or message
+    return f"{why}; check that the image exists and that the pods' imagePullSecrets may pull it"
 
 
 def _scheduling_trouble(pod: dict[str, Any]) -> PodTrouble | None:

@@ -14,6 +14,10 @@ UNRESOLVABLE_REASON = "LatencyUnresolvable"
 """Reason of the condition and the Event where the buckets cannot show stable's P99."""
 
 
+ALL_FAILED = 0.99
+"""Error rate from which the latency is not told any more: how fast a version fails says nothing about how it serves."""
+
+
 def judge_settings(strategy: Strategy, analysis: Analysis) -> Settings:
     """The judge's settings of a release, from the snapshot that it began with."""
     return Settings(
@@ -93,7 +97,11 @@ def evidence_sentence(assessment: Assessment | None) -> str:
     """The comparison in one sentence, with figures and numbers of requests."""
     if assessment is None:
         return "nothing has been compared yet."
-    parts = [part for part in map(_comparison, assessment.metrics) if part]
+    failing = any(
+        metric.name == "errors" and (metric.canary_value or 0.0) >= ALL_FAILED for metric in assessment.metrics
+    )
+    compared = [metric for metric in assessment.metrics if not (failing and metric.name == "latency")]
+    parts = [part for part in map(_comparison, compared) if part]
     requests = max((metric.requests_canary for metric in assessment.metrics), default=0)
     noun = "request" if requests == 1 else "requests"
     return f"{'; '.join(parts)}; {requests:,} canary {noun}." if parts else "nothing has been compared yet."
@@ -104,10 +112,14 @@ def _comparison(metric: MetricAssessment) -> str:
         if metric.canary_p99_ms is None or metric.stable_p99_ms is None:
             return ""
         note = "" if metric.resolvable else ", not compared"
-        return f"P99 {metric.canary_p99_ms:.0f} ms (stable {metric.stable_p99_ms:.0f} ms{note})"
+        return f"P99 {_milliseconds(metric.canary_p99_ms)} (stable {_milliseconds(metric.stable_p99_ms)}{note})"
     if metric.canary_value is None or metric.stable_value is None:
         return ""
     return f"error rate {metric.canary_value:.2%} (stable {metric.stable_value:.2%})"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
 
 
 def bars_sentence(assessment: Assessment | None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from modelrelease.api.images import image_tag
-from modelrelease.api.status import AnalysisStatus, ArmStatus, Outcome, Phase, snapshot_of
+from modelrelease.api.snapshot import snapshot_of
+from modelrelease.api.status import AnalysisStatus, ArmStatus, Outcome, Phase
 from modelrelease.rollout.conditions import gitops_sentence, is_pending
 from modelrelease.rollout.decision import IMMEDIATELY, AddFinalizer, Announcement, Decision
 from modelrelease.rollout.outcome import conclude, stable_tag, stalled

@@ -13,6 +13,7 @@ from modelrelease.rollout.decision import (
     CreateService,
     CreateVirtualService,
     Decision,
+    ScaleStable,
 )
 from modelrelease.rollout.outcome import conclude
 from modelrelease.rollout.provision import created_stable, created_virtual_service
@@ -28,7 +29,7 @@ def creation(seen: Seen, now: float) -> Decision | None:
     if spec is None:
         return None if seen.stable is not None else _cannot_recreate(seen, now)
     try:
-        deployment, service = created_stable(spec, seen.namespace)
+        deployment, service = created_stable(spec, seen.namespace, seen.name)
     except Terminal as problem:
         return held_up(seen, now, problem.reason, str(problem))
     missing_route = seen.route is None and (seen.route_problem or ("", ""))[0] == "VirtualServiceMissing"
@@ -39,7 +40,27 @@ def creation(seen: Seen, now: float) -> Decision | None:
     if missing_route and spec.traffic.hosts:
         route = created_virtual_service(spec, seen.namespace)
         return _create(seen, now, f"VirtualService {spec.virtual_service_name!r}", CreateVirtualService(route))
-    return None
+    return _replicas(seen, now)
+
+
+def _replicas(seen: Seen, now: float) -> Decision | None:
+    """An edit of the number of replicas is applied once: what scales stable later is not fought."""
+    wanted, applied, stable = seen.spec.workload.replicas, seen.status.created_replicas, seen.stable
+    if stable is None or (wanted or 0) == applied:
+        return None
+    changes = {"created_replicas": wanted or 0}
+    if wanted is None or applied is None or stable.replicas == wanted:
+        return conclude(seen, now, seen.status.message, changes=changes)
+    message = f"Scaling {stable.name} from {stable.replicas} to {wanted} pods, as spec.workload.replicas asks for."
+    return conclude(
+        seen,
+        now,
+        seen.status.message,
+        changes=changes,
+        effect=ScaleStable(wanted),
+        effect_first=True,
+        announcements=(Announcement("Scaled", message),),
+    )
 
 
 def _what_ran(seen: Seen) -> ModelReleaseSpec | None:

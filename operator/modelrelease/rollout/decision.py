@@ -54,6 +54,13 @@ class ScaleCanary:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaleStable:
+    """Give a Deployment of creation mode the number of replicas that its specification was edited to."""
+
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
 class StampCanary:
     """Write on the canary's Deployment what must outlive the status, or the whole ModelRelease."""
 
@@ -108,6 +115,7 @@ Effect = (
     | CreateCanaryService
     | CreateCanaryRule
     | ScaleCanary
+    | ScaleStable
     | StampCanary
     | DeleteCanary
     | SetStableTemplate

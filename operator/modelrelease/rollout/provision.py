@@ -6,15 +6,16 @@ from typing import Any, cast
 
 from modelrelease.api.spec import ModelReleaseSpec
 from modelrelease.rollout.canary import with_release
-from modelrelease.rollout.labels import MANAGED_BY, OPERATOR, TEMPLATE, release_label
+from modelrelease.rollout.labels import MANAGED_BY, OPERATOR, RELEASE, TEMPLATE, release_label
 from modelrelease.rollout.revision import template_digest
 from modelrelease.rollout.seen import Manifest
 
 
-def created_stable(spec: ModelReleaseSpec, namespace: str) -> tuple[Manifest, Manifest]:
+def created_stable(spec: ModelReleaseSpec, namespace: str, release: str) -> tuple[Manifest, Manifest]:
     """Deployment and Service of creation mode, as `spec.workload.template` asks for them.
 
-    Neither has an ownerReference: deleting the ModelRelease must never take production away.
+    Neither has an ownerReference: deleting the ModelRelease must never take production away. The Deployment has the
+    release's label, by which the operator hears of its deletion.
     """
     template = spec.workload.template
     if template is None:
@@ -31,7 +32,7 @@ def created_stable(spec: ModelReleaseSpec, namespace: str) -> tuple[Manifest, Ma
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "labels": dict(labels),
+            "labels": {**labels, RELEASE: release_label(release)},
             "annotations": {TEMPLATE: template_digest(template)},
         },
         "spec": {"replicas": spec.workload.replicas or 1, "selector": {"matchLabels": dict(selector)}, "template": pod},

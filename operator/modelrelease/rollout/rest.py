@@ -25,8 +25,9 @@ from modelrelease.rollout.revision import revision_of, template_digest
 from modelrelease.rollout.running import runs
 from modelrelease.rollout.seen import Seen
 
-KEEP_UP_SECONDS = 15.0
-"""In creation mode: how soon it is noticed that somebody deleted what serves; its objects send no events."""
+KEEP_UP_SECONDS = 60.0
+"""In creation mode: how soon it is noticed that somebody deleted the Service or the VirtualService, which send no
+events here. The Deployment does."""
 WAIT_SECONDS = 5.0
 
 

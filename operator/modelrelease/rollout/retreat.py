@@ -6,7 +6,7 @@ from typing import Any
 
 from modelrelease.api.durations import format_duration
 from modelrelease.api.images import image_tag
-from modelrelease.api.status import Outcome, Phase
+from modelrelease.api.status import Outcome, Phase, ReleaseStatus
 from modelrelease.rollout.conditions import Stall
 from modelrelease.rollout.decision import (
     Announcement,
@@ -20,7 +20,7 @@ from modelrelease.rollout.decision import (
     StampCanary,
 )
 from modelrelease.rollout.labels import VERDICT
-from modelrelease.rollout.outcome import conclude, end_sentence, ended, history_with
+from modelrelease.rollout.outcome import conclude, end_sentence, ended, history_with, stable_tag
 from modelrelease.rollout.running import template_of, without_nulls
 from modelrelease.rollout.seen import Seen
 
@@ -180,5 +180,22 @@ def _finish(seen: Seen, now: float) -> Decision:
         now,
         message,
         changes=changes,
-        announcements=(Announcement(str(outcome), message, warning=outcome is not Outcome.SUPERSEDED),),
+        announcements=() if _is_said(status) else (_end(seen, outcome, format_duration(now - started)),),
     )
+
+
+def _is_said(status: ReleaseStatus) -> bool:
+    """Whether the Event with which the way back began says it all: people know what they asked for."""
+    return status.outcome is Outcome.SUPERSEDED or status.outcome_reason in ("Aborted", "Deleted")
+
+
+def _end(seen: Seen, outcome: Outcome, duration: str) -> Announcement:
+    """That it is over; why, has been said when the way back began."""
+    status = seen.status
+    stable = stable_tag(status, status.stable.image) or "stable"
+    what = "failed" if outcome is Outcome.FAILED else "was rolled back"
+    sentence = (
+        f"The release of {image_tag(status.canary.image)} {what} after {duration}: {stable} serves all traffic and the "
+        "canary is removed."
+    )
+    return Announcement(str(outcome), sentence, warning=True)

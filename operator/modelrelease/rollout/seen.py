@@ -140,6 +140,8 @@ class Seen:
     requests: tuple[Request, ...]
     gitops_requests: tuple[Request, ...]
     """Steering annotations that a GitOps tool owns: not obeyed."""
+    unknown_annotations: tuple[str, ...]
+    """Names of annotations that look as if they should steer and do not."""
     stable: DeploymentSeen | None
     canary: DeploymentSeen | None
     stable_service: Manifest | None

@@ -70,7 +70,7 @@ def steer(seen: Seen, now: float) -> Decision | None:
     if refused is not None:
         return refused
     if not seen.requests:
-        return None
+        return _unknown(seen, now)
     request = seen.requests[0]
     consume = ConsumeRequests((request,))
     if is_handled(seen.status, request):
@@ -80,6 +80,25 @@ def steer(seen: Seen, now: float) -> Decision | None:
         # A wish that did nothing is forgotten: the same words may mean something later in this release.
         changes["last_handled"] = remembered(seen, request, now)
     return conclude(seen, now, seen.status.message, changes=changes, effect=consume, announcements=(announcement,))
+
+
+def _unknown(seen: Seen, now: float) -> Decision | None:
+    """Annotations of our group with names that mean nothing: said once, and left to whoever wrote them."""
+    found = list(seen.unknown_annotations)
+    if found == seen.status.unknown_annotations:
+        return None
+    fresh = [name for name in found if name not in seen.status.unknown_annotations]
+    allowed = ", ".join(action.annotation for action in Action)
+    announcement = Announcement(
+        "AnnotationUnknown", f"{', '.join(fresh)} means nothing; the annotations are {allowed}.", warning=True
+    )
+    return conclude(
+        seen,
+        now,
+        seen.status.message,
+        changes={"unknown_annotations": found},
+        announcements=(announcement,) if fresh else (),
+    )
 
 
 def _refused_gitops(seen: Seen, now: float) -> Decision | None:

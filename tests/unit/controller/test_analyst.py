@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from fakes import FakeClock, FakeMetrics
+from modelrelease.api.snapshot import Snapshot
 from modelrelease.api.spec import Analysis
-from modelrelease.api.status import Phase, ReleaseStatus, Snapshot
+from modelrelease.api.status import Phase, ReleaseStatus
 from modelrelease.controller.analyst import Analyst
 from modelrelease.controller.case import CHUNK_SECONDS, LONGER_HISTORY
 from modelrelease.controller.intake import Pods

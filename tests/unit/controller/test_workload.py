@@ -42,11 +42,28 @@ def _waiting(reason: str, message: str = "", **more: Any) -> dict[str, Any]:
     return {"ready": False, "state": {"waiting": {"reason": reason, "message": message}}, **more}
 
 
+ADVICE = "; check that the image exists and that the pods' imagePullSecrets may pull it"
 UNREADY = {"conditions": [{"type": "Ready", "status": "False"}]}
 TROUBLES = {
     "ImagePullBackOff": (
         _pod(container=_waiting("ImagePullBackOff", 'Back-off pulling image "a:b"'), status=UNREADY),
-        PodTrouble("ImagePullBackOff", 'Back-off pulling image "a:b"'),
+        PodTrouble("ImagePullBackOff", f'Back-off pulling image "a:b"{ADVICE}'),
+    ),
+    "an image that is not there, as containerd and the kubelet say it": (
+        _pod(
+            container=_waiting(
+                "ImagePullBackOff",
+                'Back-off pulling image "r.example.com/a:v9": ErrImagePull: rpc error: code = NotFound desc = '
+                'failed to pull and unpack image "r.example.com/a:v9": failed to resolve reference '
+                '"r.example.com/a:v9": r.example.com/a:v9: not found',
+            ),
+            status=UNREADY,
+        ),
+        PodTrouble("ImagePullBackOff", f"r.example.com/a:v9: not found{ADVICE}"),
+    ),
+    "a full disk": (
+        _pod(container=_waiting("ErrImagePull", "rpc error: code = Unknown desc = no space left"), status=UNREADY),
+        PodTrouble("ErrImagePull", f"no space left{ADVICE}"),
     ),
     "CrashLoopBackOff with the last exit": (
         _pod(
@@ -92,7 +109,7 @@ TROUBLES = {
                 "initContainerStatuses": [{"name": "fetch", **_waiting("ImagePullBackOff", "no such image")}],
             }
         ),
-        PodTrouble("ImagePullBackOff", "no such image"),
+        PodTrouble("ImagePullBackOff", f"no such image{ADVICE}"),
     ),
     "starting": (_pod(container=_waiting("ContainerCreating"), status=UNREADY), None),
     "restarted once but ready": (

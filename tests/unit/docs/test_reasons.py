@@ -22,7 +22,7 @@ PASSED_ON = {
     ("controller/workload.py", "_container_trouble", "waiting['reason']"),  # the kubelet's own word
     ("rollout/guard.py", "verdict", "reason"),  # of `blame`, whose words are found
     ("rollout/retreat.py", "_canary", "reason"),  # of the route's problem
-    ("rollout/retreat.py", "_finish", "str(outcome)"),  # the outcomes are added by name
+    ("rollout/retreat.py", "_end", "str(outcome)"),  # the outcomes are added by name
 }
 """Calls with a reason which is a word somewhere else."""
 

@@ -237,7 +237,7 @@ TEMPLATE: Any = {"spec": {"containers": [{"name": "server"}]}}
 
 def test_what_is_created_fits_together_and_belongs_to_nobody() -> None:
     spec = spec_of(workload={"template": TEMPLATE, "replicas": 3, "port": 9000}, traffic={"hosts": ["a.example.com"]})
-    made, made_service = (cast(dict[str, Any], one) for one in created_stable(spec, "vision"))
+    made, made_service = (cast(dict[str, Any], one) for one in created_stable(spec, "vision", NAME))
     route = cast(dict[str, Any], created_virtual_service(spec, "vision"))
     pod_labels = made["spec"]["template"]["metadata"]["labels"]
     assert made["spec"]["selector"]["matchLabels"].items() <= pod_labels.items()
@@ -252,7 +252,7 @@ def test_what_is_created_fits_together_and_belongs_to_nobody() -> None:
 
 def test_a_canary_of_a_created_deployment_has_the_labels_it_selects_by() -> None:
     spec = spec_of(workload={"template": TEMPLATE})
-    made, made_service = created_stable(spec, "vision")
+    made, made_service = created_stable(spec, "vision", NAME)
     body = cast(dict[str, Any], canary_deployment(made, made_service, spec, release=NAME, revision="r", replicas=1))
     labels = body["spec"]["template"]["metadata"]["labels"]
     assert body["spec"]["selector"]["matchLabels"].items() <= labels.items()

@@ -10,10 +10,14 @@ import pytest
 from modelrelease.api.spec import EnvVar
 from modelrelease.api.status import ConditionStatus, ConditionType, Phase
 from modelrelease.rollout.decide import decide
-from modelrelease.rollout.decision import CreateDeployment
+from modelrelease.rollout.decision import CreateDeployment, ScaleStable
+from modelrelease.rollout.labels import RELEASE
+from modelrelease.rollout.labels import TEMPLATE as MARK
+from modelrelease.rollout.provision import created_stable
 from modelrelease.rollout.revision import template_digest
 from simulation.cases import resting
-from simulation.looks import NOW, spec_of
+from simulation.looks import NOW, spec_of, stable_seen
+from simulation.world import NAME, NEW_IMAGE, deployment
 
 TEMPLATE: dict[str, Any] = {"spec": {"containers": [{"name": "server", "image": "ignored"}]}}
 RELEASED = "harbor.example.com/vision/yolov8-detect@sha256:" + "a" * 64
@@ -53,6 +57,42 @@ def test_its_environment_is_the_released_one_too() -> None:
 def test_where_nothing_was_released_the_specification_is_what_serves_first() -> None:
     fresh = {"released_image": "", "promoted_image": ""}
     assert BAD == _created(BAD, Phase.INITIALIZING, **fresh)["image"]
+
+
+def _sized(replicas: int | None, applied: int | None, present: int = 2) -> Any:
+    spec = spec_of(NEW_IMAGE, workload={"deployment": NAME, "template": TEMPLATE, "replicas": replicas})
+    status = {**RAN, "promoted_image": NEW_IMAGE, "created_replicas": applied}
+    manifest: Any = deployment(present)
+    manifest["metadata"]["annotations"] = {MARK: RAN["released_template"]}
+    stable = stable_seen(image=NEW_IMAGE, replicas=present, manifest=manifest)
+    return decide(replace(resting(Phase.STABLE, status=status, stable=stable), spec=spec), NOW)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "applied", "present", "effect"),
+    [
+        (3, 2, 2, ScaleStable(3)),
+        (3, 2, 3, None),
+        (3, 3, 7, None),
+        (3, None, 7, None),
+        (None, 3, 3, None),
+        (3, 0, 1, ScaleStable(3)),
+    ],
+    ids=["an edit", "scaled already", "an autoscaler's", "not known yet", "taken out", "put in"],
+)
+def test_an_edit_of_the_replicas_is_applied_once(
+    wanted: int | None, applied: int | None, present: int, effect: Any
+) -> None:
+    decision = _sized(wanted, applied, present)
+    assert (effect, wanted or 0) == (decision.effect, decision.status.created_replicas)
+    assert (["Scaled"] if effect else []) == [one.reason for one in decision.announcements if one.reason == "Scaled"]
+
+
+def test_what_is_created_is_heard_of_when_it_is_deleted() -> None:
+    deployment, _ = created_stable(
+        spec_of(workload={"deployment": NAME, "template": TEMPLATE}), "vision", "the-release"
+    )
+    assert "the-release" == cast(Any, deployment)["metadata"]["labels"][RELEASE]
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from modelrelease.api.snapshot import snapshot_of
 from modelrelease.api.spec import EnvVar
 from modelrelease.api.status import (
     Outcome,
     Phase,
-    snapshot_of,
 )
 from modelrelease.rollout.canary import completed
 from modelrelease.rollout.decide import decide

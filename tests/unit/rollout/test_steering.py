@@ -93,6 +93,34 @@ def test_wishes_are_answered_once_and_taken_off(wish: Wish) -> None:
     assert ConsumeRequests(wish.seen.requests[:1]) == decision.effect
 
 
+def test_a_name_that_means_nothing_is_said_once_whatever_the_phase() -> None:
+    for seen in (seen_of(), seen_of(Phase.STABLE)):
+        misspelt = replace(seen, unknown_annotations=("modelrelease.dev/promot",))
+        decision = decide(misspelt, NOW)
+        again = decide(replace(misspelt, status=decision.status), NOW)
+        more = decide(
+            replace(
+                misspelt,
+                status=decision.status,
+                unknown_annotations=("modelrelease.dev/abrot", "modelrelease.dev/promot"),
+            ),
+            NOW,
+        )
+        gone = decide(replace(seen, status=decision.status), NOW)
+
+        assert ["AnnotationUnknown"] == [one.reason for one in decision.announcements]
+        assert "modelrelease.dev/promot means nothing" in decision.announcements[0].message
+        assert "modelrelease.dev/abort" in decision.announcements[0].message
+        assert "AnnotationUnknown" not in [one.reason for one in again.announcements]
+        assert "modelrelease.dev/abrot means nothing" in more.announcements[0].message
+        assert ((), []) == (gone.announcements, gone.status.unknown_annotations)
+
+
+def test_an_abort_is_obeyed_beside_a_name_that_means_nothing() -> None:
+    seen = replace(seen_of(annotations={"abort": "x"}), unknown_annotations=("modelrelease.dev/promot",))
+    assert Phase.ROLLING_BACK is decide(seen, NOW).status.phase
+
+
 def test_a_wish_of_a_gitops_tool_is_refused_once() -> None:
     seen = seen_of(annotations={"pause": "true"})
     seen = replace(seen, requests=(), gitops_requests=seen.requests)

@@ -11,6 +11,7 @@ from modelrelease.api.status import (
     Outcome,
     Phase,
 )
+from modelrelease.rollout.decide import decide
 from modelrelease.rollout.decision import (
     DeleteCanary,
     RestoreRoute,
@@ -290,3 +291,23 @@ ROLLING_BACK = (
 @pytest.mark.parametrize("case", ROLLING_BACK, ids=str)
 def test_the_way_back(case: Case) -> None:
     check(case)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "expected"),
+    [
+        (Outcome.ROLLED_BACK, "ErrorRateTooHigh", ["RolledBack"]),
+        (Outcome.FAILED, "ImagePullBackOff", ["Failed"]),
+        (Outcome.ROLLED_BACK, "Aborted", []),
+        (Outcome.ROLLED_BACK, "Deleted", []),
+        (Outcome.SUPERSEDED, "Superseded", []),
+    ],
+)
+def test_the_end_is_told_once_and_never_what_was_told_at_the_beginning(
+    outcome: Outcome, reason: str, expected: list[str]
+) -> None:
+    status = {"outcome": outcome, "outcome_reason": reason, "message": "Because."}
+    decision = decide(rolling(canary=None, route=route_seen(0), status=status), NOW)
+    assert expected == [one.reason for one in decision.announcements]
+    assert not any("Because" in one.message for one in decision.announcements)
+    assert outcome is Outcome.SUPERSEDED or "Because" in decision.status.message

@@ -24,7 +24,7 @@ MEANINGS: dict[str, str] = {
     "Annotation": "Paused by the annotation `modelrelease.dev/pause`.",
     "AnnotationIgnored": "A steering annotation was meant for another generation or revision, or belongs to a GitOps "
     "tool. Nothing was done.",
-    "AnnotationUnknown": "A steering annotation has a value that means nothing; the message says which do.",
+    "AnnotationUnknown": "The name or the value of an annotation means nothing; the message says what does.",
     "Available": "At least one canary pod is available.",
     "CanaryBack": "The canary is available again after a loss and gets traffic again.",
     "CanaryChanged": "The canary's Deployment was edited, or its tag now names another image. The release starts over.",
@@ -81,6 +81,7 @@ MEANINGS: dict[str, str] = {
     "RouteMissing": "The VirtualService has no http route of that name, or none at all.",
     "RouteUnknown": "The route could not be read.",
     "RouteUnsupported": "The route cannot be split: it does not send all its traffic to one destination of stable.",
+    "Scaled": "Creation mode: an edit of `workload.replicas` was applied to stable.",
     "SelectorUnsupported": "Stable's Deployment or Service would select the canary's pods as well.",
     "ServiceMissing": "Stable's Service does not exist.",
     "SettingsDeferred": "`strategy` or `analysis` was edited during a release; the edit applies to the next one.",
