@@ -59,7 +59,7 @@ def build_server(settings: Settings, model: Model, identity: Identity) -> Server
     )  # fmt: skip
     instance.metrics.watch(predictor.queue_depth, lambda: instance.readiness.ready)
     routes = _Routes(settings.limits, model, predictor, instance)
-    app = DirectPrediction(routes.application(), routes.predict, routes.refusal)
+    app = DirectPrediction(routes.application(), routes.predict, routes.refusal, routes.defect)
     return Server(Front(app, instance, access_log=settings.access_log), instance)
 
 
@@ -158,6 +158,10 @@ class _Routes:
 
     async def _on_defect(self, _request: Request, _error: Exception) -> Response:
         """Starlette raises the error again afterwards; `Front` logs it."""
+        return self.defect()
+
+    def defect(self) -> Response:
+        """The answer to a request on which the server failed."""
         sentence = "The server failed on this request; its log has the reason."
         return json_answer(self._identity, 500, {"error": sentence})
 
