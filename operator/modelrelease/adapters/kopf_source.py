@@ -63,6 +63,43 @@ class SourceSettings:
     login_lifetime: timedelta = timedelta(minutes=10)
 
 
+class _Arrivals:
+    """What kopf's thread has seen and the main loop has not taken yet: each key once, so that however busy the main
+    loop is, and however many events come, memory is bounded by the number of releases."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._changes: dict[Key, Change] = {}
+        self._end: SourceEndedError | None = None
+        self._news = asyncio.Event()
+
+    def put(self, arrival: Change | SourceEndedError) -> None:
+        """From kopf's thread."""
+        with self._lock:
+            is_first = not self._changes and self._end is None
+            if isinstance(arrival, SourceEndedError):
+                self._end = arrival
+            else:
+                earlier = self._changes.get(arrival.key)
+                known = earlier.resource_version if earlier is not None else None
+                self._changes[arrival.key] = Change(arrival.key, arrival.resource_version or known)
+        if is_first:
+            with contextlib.suppress(RuntimeError):  # the main loop is closed: the process is about to end
+                self._loop.call_soon_threadsafe(self._news.set)
+
+    async def take(self) -> list[Change]:
+        """All that came; raises what ended the source once the rest was taken."""
+        await self._news.wait()
+        with self._lock:
+            changes, self._changes = list(self._changes.values()), {}
+            if not changes and self._end is not None:
+                raise self._end
+            if self._end is None:
+                self._news.clear()
+        return changes
+
+
 class KopfSource:
     """Implements `ports.Source`. Start by iterating over `changes`; it ends by raising SourceEndedError."""
 
@@ -80,21 +117,13 @@ class KopfSource:
 
     async def changes(self) -> AsyncIterator[Change]:
         """Each change of a release, or of a Deployment that belongs to one, in the order of arrival."""
-        loop = asyncio.get_running_loop()
-        arrivals: asyncio.Queue[Change | SourceEndedError] = asyncio.Queue()
-
-        def deliver(arrival: Change | SourceEndedError) -> None:
-            with contextlib.suppress(RuntimeError):  # the main loop is closed: the process is about to end
-                loop.call_soon_threadsafe(arrivals.put_nowait, arrival)
-
-        self._thread = threading.Thread(target=self._run, args=(deliver,), name="kopf", daemon=True)
+        arrivals = _Arrivals(asyncio.get_running_loop())
+        self._thread = threading.Thread(target=self._run, args=(arrivals.put,), name="kopf", daemon=True)
         self._thread.start()
         try:
             while True:
-                arrival = await arrivals.get()
-                if isinstance(arrival, SourceEndedError):
-                    raise arrival
-                yield arrival
+                for change in await arrivals.take():
+                    yield change
         finally:
             self.stop()
 
