@@ -60,7 +60,7 @@ def _record_schedules(options: argparse.Namespace, done: list[Any]) -> None:
 
 async def _sweep(options: argparse.Namespace) -> bool:
     from faults.stage import staged  # noqa: PLC0415
-    from faults.sweep import FAULTS, KILLS, run_all  # noqa: PLC0415
+    from faults.sweep import FAULTS, KILLS, Sweep, run_all  # noqa: PLC0415
 
     others = tuple(fault for fault in FAULTS if fault not in KILLS)
     wanted = [("release", (*KILLS, *others)), ("rollback", KILLS), ("deletion", KILLS)]
@@ -68,8 +68,13 @@ async def _sweep(options: argparse.Namespace) -> bool:
         wanted = [(story, faults) for story, faults in wanted if story == options.story]
     if options.fault:
         wanted = [(story, (options.fault,)) for story, _ in wanted]
+
+    def progress(so_far: Sweep, text: str) -> None:
+        say(text)
+        record("a fault at every write", so_far.report())
+
     async with staged() as stage:
-        sweep = await run_all(stage, wanted, options.processes, say)
+        sweep = await run_all(stage, wanted, options.processes, progress)
     record("a fault at every write", sweep.report())
     say(f"{sum(sweep.tried.values())} runs, {len(sweep.violations)} violations")
     return not sweep.violations
@@ -85,24 +90,33 @@ async def _campaign(options: argparse.Namespace) -> bool:
     from faults.stage import staged  # noqa: PLC0415
 
     seeds = list(range(options.seed, options.seed + options.count))
+    done: list[chaos.Schedule] = []
+
+    def progress(text: str) -> None:
+        say(text)
+        if options.count > 1:
+            _record_campaign(done)
+
     async with staged() as stage:
-        done = await chaos.play_many(stage, seeds, options.processes, say)
+        await chaos.play_many(stage, seeds, options.processes, (done, progress))
     bad = [one for one in done if one.problems]
     for one in bad if options.count > 1 else done:
         say(f"seed {one.seed}: {'; '.join(one.actions)} -> {one.problems or one.end}")
-    if options.count > 1:
-        record(
-            "schedules on a real API server",
-            {
-                "seeds": [seeds[0], seeds[-1]],
-                "schedules": len(done),
-                "actions": sum(len(one.actions) for one in done),
-                "ends": dict(Counter(one.end for one in done if not one.problems)),
-                "violations": {one.seed: one.problems for one in bad},
-            },
-        )
-    say(f"{len(done)} schedules, {len(bad)} with violations")
+    progress(f"{len(done)} schedules, {len(bad)} with violations")
     return not bad
+
+
+def _record_campaign(done: list[Any]) -> None:
+    record(
+        "schedules on a real API server",
+        {
+            "seeds": sorted(one.seed for one in done),
+            "schedules": len(done),
+            "actions": sum(len(one.actions) for one in done),
+            "ends": dict(Counter(one.end for one in done if not one.problems)),
+            "violations": {one.seed: one.problems for one in done if one.problems},
+        },
+    )
 
 
 def campaign(options: argparse.Namespace) -> bool:

@@ -229,9 +229,11 @@ ACTIONS: tuple[Act, ...] = (
 )  # fmt: skip
 
 
-async def play_many(stage: Stage, seeds: list[int], side_by_side: int, say: Callable[[str], None]) -> list[Schedule]:
-    """Some at a time; what is wrong with one is said at once."""
-    waiting, done = list(seeds), []
+async def play_many(
+    stage: Stage, seeds: list[int], side_by_side: int, told: tuple[list[Schedule], Callable[[str], None]]
+) -> None:
+    """Some at a time; each is put into the list when it is done, and what is wrong with one is said at once."""
+    waiting, (done, say) = list(seeds), told
 
     async def work() -> None:
         while waiting:
@@ -239,8 +241,7 @@ async def play_many(stage: Stage, seeds: list[int], side_by_side: int, say: Call
             done.append(schedule)
             for problem in schedule.problems:
                 say(f"VIOLATION seed {schedule.seed} (make campaign SEED={schedule.seed} WORLD=real): {problem[:500]}")
-            if len(done) % 10 == 0:
+            if len(done) % 5 == 0:
                 say(f"{len(done)} of {len(seeds)} schedules, {sum(bool(one.problems) for one in done)} with violations")
 
     await asyncio.gather(*(work() for _ in range(side_by_side)))
-    return done

@@ -125,23 +125,23 @@ async def attempt(stage: Stage, sweep: Sweep, trial: Trial) -> list[str]:
 
 
 async def run_all(
-    stage: Stage, wanted: list[tuple[str, tuple[str, ...]]], side_by_side: int, say: Callable[[str], None]
+    stage: Stage, wanted: list[tuple[str, tuple[str, ...]]], side_by_side: int, say: Callable[[Sweep, str], None]
 ) -> Sweep:
-    """All trials of these stories and faults, some at a time."""
+    """All trials of these stories and faults, some at a time; `say` is told of progress and of each violation."""
     sweep = Sweep()
     await asyncio.gather(*(learn(stage, sweep, STORIES[story]) for story, _ in wanted))
     waiting = [trial for story, faults in wanted for trial in trials(sweep, STORIES[story], faults)]
     total = len(waiting)
-    say(f"writes: { {name: len(writes) for name, writes in sweep.writes.items()} }, runs to make: {total}")
+    say(sweep, f"writes: { {name: len(writes) for name, writes in sweep.writes.items()} }, runs to make: {total}")
 
     async def work() -> None:
         while waiting:
             trial = waiting.pop(0)
             for violation in await attempt(stage, sweep, trial):
-                say(f"VIOLATION {violation}")
+                say(sweep, f"VIOLATION {violation}")
             done = sum(sweep.tried.values())
             if done % 10 == 0:
-                say(f"{done} of {total} runs, {len(sweep.violations)} violations")
+                say(sweep, f"{done} of {total} runs, {len(sweep.violations)} violations")
 
     await asyncio.gather(*(work() for _ in range(side_by_side)))
     return sweep
