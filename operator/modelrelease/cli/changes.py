@@ -57,7 +57,7 @@ def changes_of(present: Present, wanted: Manifest, spec: ModelReleaseSpec, names
     """In the order in which they would be made. Raises Terminal where stable's selectors do not allow a canary."""
     found = list(_asked_for(present, wanted))
     if present.deployment is None or present.service is None:
-        return found + list(_created(present, spec, namespace))
+        return found + list(_created(present, wanted, spec, namespace))
     return found + list(_canary(present, wanted, spec)) + list(_traffic(present, spec)) + list(_promoted(present, spec))
 
 
@@ -70,11 +70,12 @@ def _asked_for(present: Present, wanted: Manifest) -> Iterator[Change]:
         yield Change(verb=verb, when="at once", kind="ModelRelease", name=name, diff=diff)
 
 
-def _created(present: Present, spec: ModelReleaseSpec, namespace: str) -> Iterator[Change]:
+def _created(present: Present, wanted: Manifest, spec: ModelReleaseSpec, namespace: str) -> Iterator[Change]:
     """Creation mode; without it there is nothing to release from, which a finding says."""
     if spec.workload.template is None:
         return
-    deployment, service = created_stable(spec, namespace)
+    release = str(cast(dict[str, Any], wanted)["metadata"]["name"])
+    deployment, service = created_stable(spec, namespace, release)
     made: list[tuple[Manifest | None, Manifest]] = [(present.deployment, deployment), (present.service, service)]
     if spec.traffic.hosts:
         made.append((present.virtual_service, created_virtual_service(spec, namespace)))

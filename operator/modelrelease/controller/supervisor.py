@@ -49,7 +49,6 @@ class Supervisor:
         self._parts = parts
         self._versions: dict[Key, str] = {}
         self._missed: dict[Key, tuple[str | None, float]] = {}
-        self.is_listening = False
 
     async def run(self) -> None:
         """Raises what ended the first part to end; the others are cancelled and waited for."""
@@ -79,7 +78,6 @@ class Supervisor:
 
     async def _listen(self) -> None:
         async for change in self._parts.source.changes():
-            self.is_listening = True
             if change.resource_version is not None:
                 self._versions[change.key] = change.resource_version
             self._parts.queue.add(change.key)

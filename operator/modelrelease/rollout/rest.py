@@ -10,7 +10,7 @@ from modelrelease.api.status import ConditionStatus, ConditionType, Phase, Relea
 from modelrelease.errors import Terminal
 from modelrelease.rollout.beginning import REST_SECONDS, begin, held_up
 from modelrelease.rollout.canary import container_name
-from modelrelease.rollout.conditions import PENDING, is_pending
+from modelrelease.rollout.conditions import PENDING
 from modelrelease.rollout.creation import creation
 from modelrelease.rollout.decision import (
     Announcement,
@@ -132,7 +132,8 @@ def _route_missing(seen: Seen, now: float) -> Decision | None:
     if seen.route is not None:
         return None
     reason, sentence = seen.route_problem or ("RouteUnknown", "The route could not be read.")
-    return held_up(seen, now, reason, sentence, WAIT_SECONDS if is_pending(seen.status, seen) else 30.0)
+    stable_waits = seen.stable is not None and not runs(seen.spec, seen.status, seen.stable)
+    return held_up(seen, now, reason, sentence, WAIT_SECONDS if stable_waits and reason in GONE else 30.0)
 
 
 def _as_wanted(seen: Seen, now: float) -> Decision | None:
