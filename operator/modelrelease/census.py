@@ -18,7 +18,7 @@ from modelrelease.ports import Key
 from modelrelease.rollout.seen import AnalysisSeen, MetricsHealth
 
 MOST_RELEASES = 200
-"""Releases shown one by one, at most; each is about 16 series."""
+"""Releases shown one by one, at most; each is about 18 series."""
 
 _OF_RELEASE = ["release_namespace", "release"]
 """`namespace` would clash with the label of the scraped pod."""

@@ -125,7 +125,7 @@ class MetricsSettings(Section):
         default=200,
         ge=0,
         le=10_000,
-        description="Releases under way that are shown one by one, at most; each is about 16 series. "
+        description="Releases under way that are shown one by one, at most; each is about 18 series. "
         "0: only totals over all releases.",
     )
 

@@ -1,4 +1,4 @@
-"""Alert rules: tried by promtool, about metrics that there are."""
+"""Alert rules: about metrics that there are, and tried by promtool, which comes with the local cluster's Prometheus."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ def promtool(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *words], capture_output=True, text=True, check=False, timeout=60)
 
 
+@pytest.mark.integration
 def test_the_rules_do_what_their_tests_say() -> None:
     done = promtool("test", "rules", MONITORING / "alerts.test.yaml")
     assert (0, "") == (done.returncode, done.stderr)
 
 
+@pytest.mark.integration
 def test_the_tests_of_the_rules_can_fail(tmp_path: Path) -> None:
     """With every threshold out of reach, so that nothing fires any more."""
     shutil.copy(MONITORING / "alerts.test.yaml", tmp_path)
