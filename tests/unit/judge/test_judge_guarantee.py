@@ -6,16 +6,19 @@ right one show that a wrong one would not pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from bench.judge.bounds import bound
 from bench.judge.fleet import Fleet, Floats, MetricFleet, Side
 from modelrelease.judge import Arm, Settings, Window, assess, begin, enter_step, observe
 from modelrelease.judge.evidence import Margin, gate_log_evidence
+from modelrelease.judge.latency import Histogram, choose_threshold
 from modelrelease.judge.planner import Rates, requests_to_detect, requests_to_pass
 
 RATIO, INCREASE = 1.1, 0.001
@@ -47,11 +50,13 @@ def draw(rng: Rng, sizes: tuple[int, int], canary_rate: Floats, stable_rate: Flo
     )
 
 
-def highest_evidence(rng: Rng, rate: Callable[[int, MetricFleet], Floats], worse: Callable[[Floats], Floats]) -> Floats:
+def highest_evidence(
+    rng: Rng, rate: Callable[[int, MetricFleet], Floats], worse: Callable[[Floats], Floats], count: int = RELEASES
+) -> Floats:
     """The highest evidence within 160 windows in four steps; steps begin early where the evidence is low."""
-    metric = errors()
-    top = np.zeros(RELEASES)
-    step = np.zeros(RELEASES, dtype=int)
+    metric = errors(count)
+    top = np.zeros(count)
+    step = np.zeros(count, dtype=int)
     weights = np.array([1.0, 5.0, 20.0, 50.0])
     for index in range(160):
         moved = (step < 3) & ((metric.evidence < -0.3) if index % 7 == 0 else (index == (step + 1) * 40))
@@ -65,7 +70,7 @@ def highest_evidence(rng: Rng, rate: Callable[[int, MetricFleet], Floats], worse
             rng.binomial((400 - canary).astype(int), stable_rate).astype(float),
             400 - canary,
         )
-        metric.observe(counts, weights[step], np.zeros(RELEASES))
+        metric.observe(counts, weights[step], np.zeros(count))
         top = np.maximum(top, metric.evidence)
     return top
 
@@ -96,7 +101,7 @@ def test_evidence_against_a_canary_at_the_margin_is_rarely_high(
 
 def test_a_canary_beyond_the_margin_is_found() -> None:
     """The simulation above can fail: a little beyond the margin the evidence is high far too often."""
-    top = highest_evidence(np.random.default_rng(22), steady, lambda stable: 1.8 * stable + INCREASE)
+    top = highest_evidence(np.random.default_rng(22), steady, lambda stable: 1.8 * stable + INCREASE, count=600)
     assert np.mean(top >= -np.log(0.05)) > tolerance(0.05)
 
 
@@ -138,16 +143,16 @@ def test_a_shared_incident_is_not_blamed_on_the_canary() -> None:
     assert np.mean(ratio > 1.5) > 0.9
 
 
-@pytest.mark.parametrize(("phi", "harmless"), [(8.0, True), (1.0, False)])
-def test_bursts_need_their_discount(phi: float, harmless: bool) -> None:
+@pytest.mark.parametrize(("phi", "harmless", "count"), [(8.0, True, RELEASES), (1.0, False, 600)])
+def test_bursts_need_their_discount(phi: float, harmless: bool, count: int) -> None:
     """(j) Errors in one arm come eight at a time: discounted, they stay within the promise, else far from it."""
     rng = np.random.default_rng(6)
-    metric = errors(dispersion=np.full(RELEASES, phi))
-    top = np.zeros(RELEASES)
+    metric = errors(count, dispersion=np.full(count, phi))
+    top = np.zeros(count)
     for _ in range(100):
-        canary, stable = (8.0 * rng.binomial(n // 8, 0.005, RELEASES) for n in (160, 640))
-        counts = Side(canary, np.full(RELEASES, 160.0), stable, np.full(RELEASES, 640.0))
-        metric.observe(counts, np.full(RELEASES, 20.0), np.zeros(RELEASES))
+        canary, stable = (8.0 * rng.binomial(n // 8, 0.005, count) for n in (160, 640))
+        counts = Side(canary, np.full(count, 160.0), stable, np.full(count, 640.0))
+        metric.observe(counts, np.full(count, 20.0), np.zeros(count))
         top = np.maximum(top, metric.evidence)
     assert bool(np.mean(top >= np.log(100)) <= 0.01) is harmless
 
@@ -203,16 +208,66 @@ def test_a_gate_needs_little_more_than_the_bound_and_what_is_planned() -> None:
     metric = errors(count)
     needed = np.zeros(count)
     same = np.full(count, rate)
-    for index in range(1, 2000):
-        metric.observe(draw(rng, (10, 40), same, same), np.full(count, 20.0), np.full(count, 0.004))
+    for index in range(1, 500):
+        metric.observe(draw(rng, (40, 160), same, same), np.full(count, 20.0), np.full(count, 0.004))
         open_now = (gate_log_evidence(metric.gate) >= np.log(100)) & (needed == 0)
-        needed[open_now] = 10 * index
+        needed[open_now] = 40 * index
         if needed.all():
             break
     assert needed.all()
     assert needed.mean() / bound(0.01, rate, rate, margin, kappa) <= 1.2
     planned = requests_to_pass(Settings(), Rates(rate, rate, kappa), margin)
     assert planned.mean == pytest.approx(needed.mean(), rel=0.15)
+
+
+ISTIO_MS = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0)
+TAILS: dict[str, tuple[Callable[[Floats], Floats], float]] = {
+    # Share of requests slower than bounds in milliseconds; how much slower the first half of the history was.
+    "log-normal": (lambda bounds: ndtr(-np.log(bounds / 5) / 0.6), 5.0),
+    "narrow": (lambda bounds: ndtr(-np.log(bounds / 18) / 0.15), 1.0),
+    "falls like 1/t": (lambda bounds: np.minimum(1, 0.2 / bounds), 5.0),
+    "falls like 1/t²": (lambda bounds: np.minimum(1, 16 / bounds**2), 5.0),
+    "one in a hundred stalls": (lambda bounds: 0.99 * ndtr(-np.log(bounds / 5) / 0.3) + 0.01 * (bounds < 400), 5.0),
+}
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("past", [400, 1000])
+@pytest.mark.parametrize(("ratio", "harm"), [(1.2, 0.002), (3.0, 0.02)])
+def test_a_bound_from_a_young_stable_does_not_hold_up_an_equal_canary(
+    tail: str, past: int, ratio: float, harm: float
+) -> None:
+    """At 1 %, with four canary requests a window, and a history that is partly of a stable that was still slow."""
+    rng = np.random.default_rng(past)
+    bounds = np.array(ISTIO_MS)
+    share_slower, slowdown = TAILS[tail]
+    slower, young = share_slower(bounds), share_slower(bounds / slowdown)
+    chosen = []
+    for _ in range(40):
+        slow = _slower(rng, slower, past - past // 2) + _slower(rng, young, past // 2)
+        history = Histogram((*ISTIO_MS, math.inf), (*(int(past - one) for one in slow), past), past)
+        if found := choose_threshold(history, ratio):
+            index = ISTIO_MS.index(found.bound_ms)
+            chosen.append((found.ratio, slow[index], slower[index]))
+    assert chosen, "a case without any bound tests nothing"
+    r, bad, share = (np.array(column, dtype=float) for column in zip(*chosen, strict=True))
+    ones = np.ones(len(r))
+    metric = MetricFleet(len(r), r, 0.0, 0.01, bad, past * ones, ones)
+    increase, waited = 100 * harm / 5, np.zeros(len(r))
+    # With a budget of 4 % harm at the next weight some 200 canary requests are needed, with 40 % some ten.
+    patience = 1200 if harm < 0.01 else 120
+    for _ in range(patience // 4):
+        metric.observe(draw(rng, (4, 396), share, share), ones, increase * ones)
+        waited += np.where(gate_log_evidence(metric.gate) < np.log(100), 4, 0)
+    assert np.median(waited) <= patience / 4
+    assert np.mean(waited < patience) >= 0.95
+
+
+def _slower(rng: Rng, slower: Floats, count: int) -> Floats:
+    """Of ``count`` requests, how many are slower than each bound."""
+    each = -np.diff(np.concatenate(([1.0], slower, [0.0])))
+    cumulative: Floats = count - np.cumsum(rng.multinomial(count, each / each.sum()))[:-1].astype(float)
+    return cumulative
 
 
 def test_the_simulated_fleet_is_the_judge() -> None:

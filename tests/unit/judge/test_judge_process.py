@@ -170,10 +170,10 @@ def test_a_state_survives_json_bit_for_bit(step: int) -> None:
 
 def test_the_state_of_a_long_release_is_below_a_kibibyte() -> None:
     state = healthy(
-        enter_step(healthy(started(errors=1), SECONDS, 300), SECONDS, step=3, at_seconds=T + 300), SECONDS, 3000
+        enter_step(healthy(started(errors=1), SECONDS, 100), SECONDS, step=3, at_seconds=T + 300), SECONDS, 300, rps=500
     )
     assert len(json.dumps(state.to_json(), separators=(",", ":"))) < 1024
-    baking = healthy(enter_step(state, SECONDS, step=4, at_seconds=state.cursor_seconds), SECONDS, 300)
+    baking = healthy(enter_step(state, SECONDS, step=4, at_seconds=state.cursor_seconds), SECONDS, 100)
     assert len(json.dumps(baking.to_json(), separators=(",", ":"))) < 1024
 
 
