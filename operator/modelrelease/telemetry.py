@@ -77,6 +77,7 @@ def show_queue(waiting: Callable[[], int], overdue_seconds: Callable[[], Sequenc
     QUEUE_DUE.set_function(lambda: len(overdue_seconds()))
     QUEUE_DELAY.set_function(lambda: max(overdue_seconds(), default=0.0))
 
+
 TASKS = Gauge("modelrelease_tasks", "Tasks of the operator's event loop; more and more of them would be a leak.")
 
 

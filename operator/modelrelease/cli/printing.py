@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from enum import StrEnum
 from typing import TextIO, TypeVar
 
 import yaml
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -52,10 +53,28 @@ def emit(view: Shown, output: Output, render: Callable[[Shown], Iterable[Rendera
     """Print one answer: for people by `render`, for programs as the fields of the view."""
     if output is Output.TABLE:
         screen = console()
-        for part in render(view):
-            screen.print(part)
+        if screen.is_terminal:
+            screen.print(Group(*render(view)))
+        else:
+            sys.stdout.write(plain(render(view)))
         return
     sys.stdout.write(serialised(view, output))
+
+
+def plain(parts: Iterable[RenderableType]) -> str:
+    """The parts as they go into a pipe: 80 columns, no colour, nothing at the ends of lines."""
+    stream = io.StringIO()
+    screen = console(stream)
+    for part in parts:
+        screen.print(part)
+    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
+
+
+def resampled(values: Sequence[float | None], width: int) -> list[float | None]:
+    """At most `width` values, each the mean of its part of all."""
+    size = max(1, -(-len(values) // width))
+    pieces = [[value for value in values[at : at + size] if value is not None] for at in range(0, len(values), size)]
+    return [sum(piece) / len(piece) if piece else None for piece in pieces]
 
 
 def serialised(view: Model, output: Output) -> str:

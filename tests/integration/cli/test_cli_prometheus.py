@@ -14,10 +14,13 @@ from typer.testing import CliRunner, Result
 
 from integration.cli.past import Traffic, openmetrics, remembering
 from localcluster.controlplane import ControlPlane
+from modelrelease.api.status import format_time
 from modelrelease.cli.app import PROGRAM, application
 from modelrelease.cli.exits import ExitCode
 
 NAMESPACE = "measured"
+PAST = int(time.time()) - 1800
+"""When the release of the past was over."""
 NAME = "yolov8-detect"
 LABELS = {"app": NAME}
 CONTAINER = {"name": "server", "image": "harbor.example.com/vision/yolov8-detect:v1.0.0"}
@@ -59,8 +62,11 @@ RELEASE = {
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     now = int(time.time())
-    traffic = Traffic(NAME, now - 4500, now, rps=40, error_rate=0.004)
-    with remembering(tmp_path_factory.mktemp("past"), openmetrics(NAMESPACE, [traffic], (now - 4500, now))) as url:
+    stable = Traffic(NAME, now - 4500, now, rps=40, error_rate=0.004)
+    canary = Traffic(f"{NAME}-canary", PAST - 600, PAST, rps=2, error_rate=0.5, latency_ms=80)
+    with remembering(
+        tmp_path_factory.mktemp("past"), openmetrics(NAMESPACE, [stable, canary], (now - 4500, now))
+    ) as url:
         yield url
 
 
@@ -160,3 +166,63 @@ def test_a_check_by_somebody_without_rights_says_so(serving: ControlPlane) -> No
     result = CliRunner().invoke(application(), ["check", "--kubeconfig", str(nobody), "-n", NAMESPACE])
     assert ExitCode.FORBIDDEN == result.exit_code
     assert "You may not list modelreleases measured" in result.stderr
+
+
+@pytest.fixture
+def ended(serving: ControlPlane, manifest: Path) -> Iterator[dict[str, Any]]:
+    """A release that is over, as the operator leaves it in status and Events."""
+    serving.kubectl("apply", "-f", manifest)
+    body = json.loads(serving.kubectl("get", "mr", NAME, "-n", NAMESPACE, "-o", "json"))
+    entry = {
+        "revision": "0123456789",
+        "image": "harbor.example.com/vision/yolov8-detect:v1.1.0",
+        "outcome": "RolledBack",
+        "reason": "ErrorRateTooHigh",
+        "message": "v1.1.0 has more errors than stable.",
+        "startedAt": format_time(PAST - 600),
+        "finishedAt": format_time(PAST),
+        "duration": "10m",
+    }
+    body["status"] = {"phase": "RolledBack", "observedGeneration": 1, "revision": "0123456789", "history": [entry]}
+    serving.kubectl("replace", "--subresource=status", "--filename=-", stdin=json.dumps(body))
+    about = {"kind": "ModelRelease", "uid": body["metadata"]["uid"], "namespace": NAMESPACE, "name": NAME}
+    told = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "told", "namespace": NAMESPACE},
+        "involvedObject": about,
+        "reason": "StepStarted",
+        "message": "Step 1 of 5: v1.1.0 gets 5 % of the traffic.",
+        "type": "Normal",
+        "count": 1,
+        "firstTimestamp": whole(PAST - 590),
+        "lastTimestamp": whole(PAST - 590),
+    }
+    serving.kubectl("create", "--filename=-", stdin=json.dumps(told))
+    yield entry
+    serving.kubectl("delete", "event/told", f"mr/{NAME}", "-n", NAMESPACE)
+
+
+def whole(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def test_a_release_of_the_past_is_explained_and_reported(
+    serving: ControlPlane, address: str, ended: dict[str, Any], tmp_path: Path
+) -> None:
+    shown = run(serving, "explain", NAME, "--prometheus", address)
+    assert ExitCode.OK == shown.exit_code, shown.stderr
+    assert "measured/yolov8-detect  v1.1.0  RolledBack  (ErrorRateTooHigh)" in shown.stdout
+    assert "+10s  StepStarted  Step 1 of 5" in shown.stdout
+    assert "- Its first decisions: the API server forgets Events" in shown.stdout
+    read = json.loads(run(serving, "explain", NAME, "--prometheus", address, "-o", "json").stdout)
+    canary = sum(one["canary"]["requests"] for one in read["slices"])
+    assert canary == pytest.approx(600 * 2, rel=0.15)
+    page = tmp_path / "page.html"
+    written = run(serving, "report", NAME, "--prometheus", address, "--out", page)
+    assert (ExitCode.OK, f"{page} was written.\n") == (written.exit_code, written.stderr)
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<svg") == 3
+    assert ended["message"] in text
+    missing = run(serving, "report", NAME, "--revision", "ffffffffff", "--prometheus", address)
+    assert ExitCode.NOT_FOUND == missing.exit_code

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 
 from rich.console import RenderableType
 
-from modelrelease.cli.printing import WIDTH, console
+from modelrelease.cli.printing import WIDTH, plain
 
 
 def lines(parts: Iterable[RenderableType]) -> list[str]:
     """80 columns, no colour."""
-    stream = io.StringIO()
-    screen = console(stream)
-    for part in parts:
-        screen.print(part)
-    text = stream.getvalue()
+    text = plain(parts)
     assert "\x1b" not in text, "no colour in a pipe"
-    found = [line.rstrip() for line in text.splitlines()]
+    found = text.splitlines()
     assert all(len(line) <= WIDTH for line in found), found
     return found

@@ -17,7 +17,7 @@ from modelrelease.cli.commands import explain, report, watch
 from modelrelease.cli.commands.status import look
 from modelrelease.cli.measured import watched_of
 from modelrelease.cli.measurements import slices_of, totals
-from modelrelease.cli.printing import Output, sparkline
+from modelrelease.cli.printing import Output, resampled, sparkline
 from modelrelease.cli.problems import Problem
 from modelrelease.cli.releases import read_release
 from modelrelease.cli.story import StoryView, begun, with_events
@@ -170,3 +170,5 @@ def test_sparklines_have_gaps_and_an_own_scale() -> None:
     assert sparkline([0, 50, None, 100], 60, 100) == "▁▅ █"
     assert sparkline([], 60) == ""
     assert sparkline([0, 0]) == "▁▁"
+    assert resampled([1, 3, None, 5, None, None, 7], 4) == [2, 5, None, 7]
+    assert resampled([1, 2], 4) == [1, 2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
@@ -15,7 +15,7 @@ from modelrelease.api.status import ConditionStatus
 from modelrelease.cli.connection import Target, run_connected
 from modelrelease.cli.measurements import totals
 from modelrelease.cli.options import Name, command
-from modelrelease.cli.printing import Output, bar, emit, lasting, milliseconds, ratio, sparkline
+from modelrelease.cli.printing import Output, bar, emit, lasting, milliseconds, ratio, resampled, sparkline
 from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, Url, Wanted
 from modelrelease.cli.story import StoryView, tell
 
@@ -92,14 +92,19 @@ def _measured(story: StoryView) -> Iterable[RenderableType]:
         arms = [getattr(one, name) for one in story.slices]
         slowest = max((arm.p99_milliseconds for arm in arms if arm.p99_milliseconds is not None), default=None)
         yield Text(f"{name}: {requests:,} requests, errors {ratio(errors)}, highest P99 {milliseconds(slowest)}")
-    yield Text(f"canary's share  {sparkline([one.canary_share for one in story.slices], SPARK_WIDTH, 1.0)}")
+    yield Text(f"canary's share  {_spark([one.canary_share for one in story.slices], 1.0)}")
     worst = [one.error_rate for part in story.slices for one in (part.stable, part.canary)]
     top = max((value for value in worst if value is not None), default=None) or 1e-9
     for name in ("stable", "canary"):
         values = [getattr(one, name).error_rate for one in story.slices]
-        yield Text(f"errors {name}   {sparkline(values, SPARK_WIDTH, top)}")
+        yield Text(f"errors {name}   {_spark(values, top)}")
     slow = [one.p99_milliseconds for part in story.slices for one in (part.stable, part.canary)]
     highest = max((value for value in slow if value is not None), default=None)
     for name in ("stable", "canary"):
         values = [getattr(one, name).p99_milliseconds for one in story.slices]
-        yield Text(f"P99 {name}      {sparkline(values, SPARK_WIDTH, highest)}")
+        yield Text(f"P99 {name}      {_spark(values, highest)}")
+
+
+def _spark(values: Sequence[float | None], top: float | None) -> str:
+    """The whole release, however long it was."""
+    return sparkline(resampled(values, SPARK_WIDTH), SPARK_WIDTH, top)

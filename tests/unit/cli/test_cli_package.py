@@ -1,0 +1,94 @@
+"""What is installed: the console scripts, and nothing of it in the operator's image."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from modelrelease.cli.app import COMMANDS, application
+from modelrelease.cli.completion import candidates
+from modelrelease.cli.exits import MEANINGS, ExitCode
+from modelrelease.cli.options import DEBUG, guarded
+from modelrelease.cli.problems import Problem
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("name", ["kubectl-modelrelease", "kubectl_complete-modelrelease"])
+def test_kubectl_finds_the_scripts_by_their_names(name: str) -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    module, _, function = scripts[name].partition(":")
+    assert callable(getattr(import_module(module), function))
+
+
+def test_the_operators_image_does_not_grow_by_the_plugin() -> None:
+    pinned = re.findall(
+        r"^([\w.-]+)==", (ROOT / "operator" / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert not {"typer", "rich", "shellingham"} & set(pinned)
+    assert "kopf" in pinned
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_explains_itself_in_80_columns(name: str) -> None:
+    result = CliRunner().invoke(application(), [name, "-h"])
+    assert result.exit_code == 0
+    assert "--kubeconfig" in result.stdout
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+
+
+def test_each_exit_status_has_a_meaning() -> None:
+    assert set(MEANINGS) == set(ExitCode)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["st"], "status\tShow what a release is doing and why: pods, route, evidence, and what it waits for.\n:4\n"),
+        (["promote", "x", "--to", ""], "next\nfull\n:4\n"),
+        (["wait", "x", "--for", "d"], "done\n:4\n"),
+        (["status", "-o", "y"], "yaml\n:4\n"),
+        (["plan", "-f", ""], ":0\n"),
+        (["status", "--kubeconfig", ""], ":0\n"),
+        (["nothing", ""], None),
+    ],
+)
+def test_completion_speaks_as_kubectl_reads_it(words: list[str], expected: str | None) -> None:
+    said = str(candidates(words))
+    if expected is None:
+        assert set(COMMANDS) == {line.partition("\t")[0] for line in said.splitlines()[:-1]}
+    else:
+        assert expected == said
+
+
+def test_what_nobody_foresaw_is_a_sentence_and_no_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> ExitCode:
+        raise KeyError("surprise")
+
+    monkeypatch.delenv(DEBUG, raising=False)
+    assert guarded(broken) is ExitCode.ERROR
+    said = capsys.readouterr().err
+    what = f"This is a defect of the plugin (KeyError: 'surprise'); set {DEBUG}=1 and report what it prints."
+    assert f"Error: {what}\n" == said
+    monkeypatch.setenv(DEBUG, "1")
+    guarded(broken)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_interruption_and_a_problem_end_with_their_status(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> ExitCode:
+        raise KeyboardInterrupt
+
+    def missing() -> ExitCode:
+        raise Problem("There is none.", ExitCode.NOT_FOUND)
+
+    assert guarded(interrupted) is ExitCode.INTERRUPTED
+    assert guarded(missing) is ExitCode.NOT_FOUND
+    assert capsys.readouterr().err == "Error: There is none.\n"
