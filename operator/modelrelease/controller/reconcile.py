@@ -66,9 +66,12 @@ class Reconciler:
         now = self._tools.clock.now()
         try:
             look = await self._tools.gatherer.look(key, release, now)
+            decision = decide(look.seen, now)
         except InvalidResource as problem:
             return await self._refuse(key, release, str(problem), now)
-        decision = decide(look.seen, now)
+        except Terminal as problem:
+            await self._say(key, release, Stall(problem.reason, str(problem)), now)
+            return STALLED_AGAIN_SECONDS
         self._tools.census.note(key, entry_of(decision.status, look.seen.analysis))
         return await self._carry_out(key, look, decision)
 
@@ -147,12 +150,17 @@ class Reconciler:
         if "deletionTimestamp" in body["metadata"] and FINALIZER in (body["metadata"].get("finalizers") or []):
             await self._tools.executor.remove_finalizer(release)  # no canary was ever made for it
             return 0.0
-        status = parse_status(body.get("status"))
-        self._tools.census.note(key, Entry(status.phase, "InvalidSpec"))
-        if status.message != sentence:
-            await self._replace_status(release, _invalid(status, sentence, body["metadata"]["generation"], now))
-            await self._tools.announcer.announce(release, Announcement("InvalidSpec", sentence, warning=True))
+        await self._say(key, release, Stall("InvalidSpec", sentence), now)
         return 60.0
+
+    async def _say(self, key: Key, release: Manifest, stall: Stall, now: float) -> None:
+        """Why there is no decision: on top of the status as it stands, once; all else in it stays."""
+        body = cast(dict[str, Any], release)
+        status = parse_status(body.get("status"))
+        self._tools.census.note(key, Entry(status.phase, stall.reason))
+        if status.message != stall.message:
+            await self._replace_status(release, _stalled(status, stall, body["metadata"]["generation"], now))
+            await self._tools.announcer.announce(release, Announcement(stall.reason, stall.message, warning=True))
 
 
 def _is_stalled(status: ReleaseStatus) -> bool:
@@ -160,19 +168,23 @@ def _is_stalled(status: ReleaseStatus) -> bool:
     return condition is not None and condition.status is ConditionStatus.TRUE
 
 
-def _invalid(status: ReleaseStatus, sentence: str, generation: int, now: float) -> ReleaseStatus:
-    wanted = {ConditionType.READY: ConditionStatus.FALSE, ConditionType.STALLED: ConditionStatus.TRUE}
+def _stalled(status: ReleaseStatus, stall: Stall, generation: int, now: float) -> ReleaseStatus:
+    wanted = {
+        ConditionType.READY: ConditionStatus.FALSE,
+        ConditionType.RECONCILING: ConditionStatus.FALSE,
+        ConditionType.STALLED: ConditionStatus.TRUE,
+    }
     others = [one for one in status.conditions if one.type not in wanted]
     fresh = [
         Condition(
             type=kind,
             status=value,
-            reason="InvalidSpec",
-            message=sentence,
+            reason=stall.reason,
+            message=stall.message,
             observed_generation=generation,
             last_transition_time=now,
         )
         for kind, value in wanted.items()
     ]
-    update = {"message": sentence, "conditions": [*fresh, *others], "observed_generation": generation}
+    update = {"message": stall.message, "conditions": [*fresh, *others], "observed_generation": generation}
     return status.model_copy(update=update)

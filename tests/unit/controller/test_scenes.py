@@ -64,6 +64,29 @@ async def test_a_permission_that_is_taken_away_is_said_once_and_tried_on() -> No
     assert Phase.SUCCEEDED is world.status.phase
 
 
+async def test_what_may_not_be_read_any_more_is_said_once_and_read_when_it_may() -> None:
+    world = await _world()
+    await world.run(300, until=lambda one: one.weight == 5)
+
+    def refuse(kind: Kind, *_: str | None) -> None:
+        if kind is Kind.POD:
+            raise Forbidden("The operator may not list pods vision: pods is forbidden")
+
+    world.cluster.before_read = refuse
+    await world.run(60, until=lambda one: "Forbidden" in one.announcer.reasons)
+    before = len(world.cluster.writes)
+    await world.run(60)
+    found = {str(each.type): (str(each.status), each.reason) for each in world.status.conditions}
+    assert ("True", "Forbidden") == found["Stalled"]
+    assert {("False", "Forbidden")} == {found["Ready"], found["Reconciling"]}
+    assert (5, 1, []) == (world.weight, world.announcer.reasons.count("Forbidden"), _writes(world, before))
+
+    world.cluster.before_read = None
+    await world.run(600, until=_over)
+    stalled = world.status.condition(ConditionType.STALLED)
+    assert (Phase.SUCCEEDED, ConditionStatus.FALSE) == (world.status.phase, stalled.status if stalled else None)
+
+
 async def test_a_verdict_that_cannot_be_carried_out_is_tried_until_it_can() -> None:
     world = await _world()
     await world.run(300, until=lambda one: one.weight == 5)
