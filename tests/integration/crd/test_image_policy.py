@@ -89,9 +89,9 @@ def test_an_image_without_digest_is_refused_with_its_name(write: Write) -> None:
     assert "serverside-applied" in write("by-digest", GOOD, dry_run=True)
 
 
-@pytest.mark.parametrize("digest", ["@sha256:abc", "@md5:" + "0" * 64, DIGEST.upper()])
+@pytest.mark.parametrize("digest", ["@md5:" + "0" * 64, DIGEST.upper(), ":sha256-" + "0" * 64])
 def test_what_only_looks_like_a_digest_is_none(write: Write, digest: str) -> None:
-    assert "by digest" in refusal(write, f"harbor.example.com/vision/yolov8{digest}")
+    assert "images must be given by digest here" in refusal(write, f"harbor.example.com/vision/yolov8{digest}")
 
 
 def test_containers_beside_the_model_are_looked_at(write: Write) -> None:
