@@ -65,8 +65,7 @@ VALIDATIONS: tuple[Validation, ...] = (
     ),
     Validation(
         "spec.workload",
-        "!has(oldSelf.template) || "
-        "(has(self.port) ? self.port : 8000) == (has(oldSelf.port) ? oldSelf.port : 8000)",
+        "!has(oldSelf.template) || (has(self.port) ? self.port : 8000) == (has(oldSelf.port) ? oldSelf.port : 8000)",
         "workload.port is immutable once the operator has created the Service: clients and routes know it",
     ),
     Validation(
