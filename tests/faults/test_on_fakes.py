@@ -155,7 +155,7 @@ def _waiting(reason: str, message: str, **last: Any) -> dict[str, Any]:
 
 
 TROUBLE: dict[str, tuple[dict[str, Any], str]] = {
-    "image": (_waiting("ImagePullBackOff", PULL), PULL),
+    "image": (_waiting("ImagePullBackOff", PULL), PULL.rpartition(": ")[2]),
     "crash loop": (
         _waiting(
             "CrashLoopBackOff",
