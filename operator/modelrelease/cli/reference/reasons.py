@@ -79,13 +79,13 @@ def collect(package: Path = PACKAGE) -> frozenset[Reason]:
 
 def unresolved(package: Path = PACKAGE) -> frozenset[tuple[str, str, str]]:
     """(module, function, expression) of each reason that is a word neither there nor where it surely comes from: the
-    reason of a Terminal that was caught, a problem that was seen, or the caller's."""
+    reason of a Terminal or Stall that is handed on, a problem that was seen, or the caller's."""
     return frozenset(
         (scope.module, scope.function, ast.unparse(argument))
         for scope in _scopes(package)
         for _, argument in _calls(scope)
         if not _words_in(argument, scope)
-        and not re.fullmatch(r"problem\.reason|\*seen\.\w+_problem", ast.unparse(argument))
+        and not re.fullmatch(r"(problem|stall)\.reason|\*seen\.\w+_problem", ast.unparse(argument))
         and not (scope.hands_on and ast.unparse(argument) == "reason")
     )
 
