@@ -173,6 +173,17 @@ def _canary_weight(manifest: Json) -> int:
     return sum(entry.get("weight", 0) for entry in route if entry["destination"]["host"].endswith("-canary"))
 
 
+def canary_weights(revisions: Sequence[Revision], name: str) -> list[int]:
+    """The weights of the canary, each change once, from its first traffic on."""
+    found: list[int] = []
+    for one in revisions:
+        if one.kind is Kind.VIRTUAL_SERVICE and one.name == name and not one.is_deletion:
+            weight = _canary_weight(one.manifest)
+            if (found or weight) and found[-1:] != [weight]:
+                found.append(weight)
+    return found
+
+
 def footprint(revisions: Sequence[Revision]) -> Counter[tuple[str, str, str]]:
     """How often each object was created and deleted (I5)."""
     seen: set[tuple[Kind, str]] = set()

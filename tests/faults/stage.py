@@ -155,7 +155,7 @@ class Scene:
                 status = self.status
                 raise TooLateError(
                     f"not within {seconds:g} s: {status.phase}, step {status.step}, weight {self.weight}: "
-                    f"{status.message}; violations: {self.violations()}"
+                    f"{status.message}; violations: {self.violations()}; the operator said: {self.operator.said()[-4:]}"
                 )
             await asyncio.sleep(0.05)
         return monotonic() - began
