@@ -62,7 +62,8 @@ class TrafficView(Model):
 def judged_state(spec: ModelReleaseSpec, traffic: Traffic) -> State:
     """The judge before a release, knowing what was measured."""
     settings = judge_settings(spec.strategy, spec.analysis)
-    return begin(settings, at_seconds=traffic.windows[-1].end_seconds, baseline=traffic.windows)
+    at = traffic.windows[-1].end_seconds
+    return begin(settings, at_seconds=at, baseline=traffic.windows, baseline_by_pod=traffic.pods)
 
 
 def traffic_view(spec: ModelReleaseSpec, traffic: Traffic) -> TrafficView:
@@ -106,7 +107,7 @@ def forecast(spec: ModelReleaseSpec, traffic: Traffic, pace: Pace, stable_replic
 
 
 def _played(play: Play, traffic: Traffic, found: Sequence[Window], seconds: float) -> list[Run]:
-    return replay(play, traffic.windows, cycled(found, seconds), RUNS)
+    return replay(play, traffic, cycled(found, seconds), RUNS)
 
 
 def merged(found: Sequence[Window], together: int) -> list[Window]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modelrelease.adapters.istio import IstioTraffic
@@ -25,9 +26,11 @@ class Traffic:
 
     requests_per_second: over the time that the windows cover.
     error_rate: share of failed requests; None without requests.
+    pods: the same for each pod by itself, where at least two report; for the burst factor.
     """
 
     windows: tuple[Window, ...]
+    pods: Mapping[str, Sequence[Window]] | None = None
 
     @property
     def seconds(self) -> float:
@@ -94,6 +97,24 @@ async def measured_windows(
         # A window that was still open at the end of the piece is asked for again with the next one.
         start = found[-1].end_seconds if found else grid_after(until - CHUNK_SECONDS, interval_seconds)
     return tuple(found)
+
+
+async def measured_pods(
+    metrics: Metrics, watched: Watched, span: tuple[float, float], interval_seconds: float
+) -> Mapping[str, Sequence[Window]] | None:
+    """Windows of each of stable's pods in the last ten minutes of `span`, as a release has them when it begins; None
+    where there are not two that report. Pods are scraped at different moments, hence the longer windows."""
+    scrape = metrics.scrape_interval_seconds
+    interval = interval_seconds * math.ceil(2 * scrape / interval_seconds)
+    after = grid_after(max(span[0], span[1] - CHUNK_SECONDS), interval)
+    reach = after - LOOKBACK_SCRAPES * scrape
+    pods = await metrics.query_pods(watched, start_seconds=reach, end_seconds=span[1])
+    if len(pods) < 2:
+        return None
+    return {
+        pod: windows(series, after=after, until=span[1], interval_seconds=interval, scrape_interval_seconds=scrape)
+        for pod, series in pods.items()
+    }
 
 
 def require_traffic(found: Sequence[Window], watched: Watched) -> Traffic:

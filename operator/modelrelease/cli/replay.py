@@ -15,6 +15,7 @@ from itertools import count
 import numpy as np
 
 from modelrelease.api.spec import Analysis, Strategy
+from modelrelease.cli.measured import Traffic
 from modelrelease.judge import Settings, State, Window, begin, enter_step
 from modelrelease.judge.evidence import gate_log_evidence
 from modelrelease.judge.process import observe_many
@@ -77,14 +78,14 @@ def cycled(found: Sequence[Window], seconds: float) -> Iterator[Window]:
             yield Window(window.start_seconds + shift, window.end_seconds + shift, window.stable, window.canary)
 
 
-def replay(play: Play, baseline: Sequence[Window], played: Iterable[Window], runs: int, seed: int = 1) -> list[Run]:
+def replay(play: Play, baseline: Traffic, played: Iterable[Window], runs: int, seed: int = 1) -> list[Run]:
     """Play `runs` releases. `baseline` is the history that each begins with."""
     random = np.random.default_rng(seed)
     started: list[Run] = []
     for window in played:
         if not started:
             at = window.start_seconds
-            state = begin(play.settings, at_seconds=at, baseline=baseline)
+            state = begin(play.settings, at_seconds=at, baseline=baseline.windows, baseline_by_pod=baseline.pods)
             started = [_entered(play, Run(state, -1, at), 0, at) for _ in range(runs)]
         active = [run for run in started if not run.is_over and run.state.cursor_seconds <= window.start_seconds]
         if active:

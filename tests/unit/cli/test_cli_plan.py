@@ -12,7 +12,7 @@ from modelrelease.api.spec import parse_spec
 from modelrelease.api.status import Phase
 from modelrelease.cli.commands import backtest, plan
 from modelrelease.cli.findings import Level
-from modelrelease.cli.forecast import forecast, pace_of
+from modelrelease.cli.forecast import forecast, pace_of, traffic_view
 from modelrelease.cli.measured import Traffic
 from modelrelease.cli.problems import Problem
 from modelrelease.cli.replay import deal
@@ -147,6 +147,22 @@ def test_an_equal_version_is_hardly_ever_rolled_back_in_a_backtest() -> None:
     assert "STEP  WEIGHT  REACHED  PASSED  TYPICALLY IN" in shown
     assert view.model_copy(update={"rolled_back": 4}).breaks_promise
     assert not view.model_copy(update={"rolled_back": 1}).breaks_promise
+
+
+def test_bursts_in_single_pods_make_a_release_slower() -> None:
+    """Pods that are compared with each other give the burst factor, as for the release itself."""
+    spec = parse_spec({"image": "x:1", "workload": {"deployment": NAME}})
+    found = history(10)
+
+    def pod(bad: tuple[int, int]) -> list[Window]:
+        return [
+            Window(window.start_seconds, window.end_seconds, Arm(250, bad[index % 2]), Arm(0, 0))
+            for index, window in enumerate(found)
+        ]
+
+    even, bursty = {"a": pod((2, 2)), "b": pod((2, 2))}, {"a": pod((8, 0)), "b": pod((0, 8))}
+    factors = [traffic_view(spec, Traffic(tuple(found), pods)).burst_factor for pods in (even, bursty)]
+    assert factors[0] < 4 < factors[1]
 
 
 @pytest.mark.parametrize("weight", [1, 50, 100])

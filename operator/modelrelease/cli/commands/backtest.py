@@ -22,7 +22,7 @@ from modelrelease.cli.connection import Connection, Target, run_connected
 from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.forecast import pace_of, traffic_view
 from modelrelease.cli.manifests import read_manifest
-from modelrelease.cli.measured import Traffic, lag_seconds, measured_windows, require_traffic, watched_of
+from modelrelease.cli.measured import Traffic, lag_seconds, measured_pods, measured_windows, require_traffic, watched_of
 from modelrelease.cli.options import Name, command
 from modelrelease.cli.parameters import seconds_of
 from modelrelease.cli.printing import Output, emit, lasting, milliseconds, ratio, table
@@ -122,10 +122,12 @@ async def look(
             f"The history is only {lasting(Traffic(found).seconds)} long; a release begins with "
             f"{lasting(BASELINE_SECONDS)} of it, so that nothing is left to play. Try again later."
         )
+    until = baseline[-1].end_seconds if baseline else first
+    pods = await measured_pods(metrics, watched, (first, until), spec.analysis.interval)
     seen = await survey(cluster, namespace, name, spec)
     replicas = seen.stable.replicas if seen.stable is not None else 1
     pace = pace_of(spec, replicas, seen.startup_seconds, metrics.scrape_interval_seconds)
-    return view_of(identity, spec, (Traffic(baseline), Traffic(played)), pace, runs)
+    return view_of(identity, spec, (Traffic(baseline, pods), Traffic(played)), pace, runs)
 
 
 def view_of(
@@ -133,7 +135,7 @@ def view_of(
 ) -> BacktestView:
     """Play, and count. traffic: (what releases begin with, what they are played on)."""
     baseline, played = traffic
-    done = replay(Play.of(spec.strategy, spec.analysis, pace), baseline.windows, played.windows, runs)
+    done = replay(Play.of(spec.strategy, spec.analysis, pace), baseline, played.windows, runs)
     shown = traffic_view(spec, played)
     return BacktestView(
         namespace=identity[0],

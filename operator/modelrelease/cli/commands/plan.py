@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, cast
 
 import typer
@@ -22,7 +22,7 @@ from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.findings import Finding, good, has_problem, problem, remark, render_findings
 from modelrelease.cli.forecast import StepForecast, TrafficView, forecast, pace_of, traffic_view
 from modelrelease.cli.manifests import File, read_manifest, refusal
-from modelrelease.cli.measured import Traffic, lag_seconds, measured_windows, require_traffic, watched_of
+from modelrelease.cli.measured import Traffic, lag_seconds, measured_pods, measured_windows, require_traffic, watched_of
 from modelrelease.cli.options import command
 from modelrelease.cli.parameters import seconds_of
 from modelrelease.cli.printing import Output, emit, lasting, milliseconds, ratio, table
@@ -113,7 +113,8 @@ async def measure(cluster: Cluster, metrics: Metrics, draft: Draft, span: tuple[
     now, back = span
     end = now - lag_seconds(draft.spec, metrics.scrape_interval_seconds)
     found = await measured_windows(metrics, watched, (end - back, end), draft.spec.analysis.interval)
-    return require_traffic(found, watched)
+    pods = await measured_pods(metrics, watched, (end - back, end), draft.spec.analysis.interval)
+    return replace(require_traffic(found, watched), pods=pods)
 
 
 def view_of(
