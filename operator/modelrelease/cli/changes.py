@@ -27,6 +27,9 @@ from modelrelease.rollout.revision import revision_of
 
 _CONTEXT_LINES = 1
 _NOISE = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
+_BOOKKEEPING = ("deployment.kubernetes.io/revision", "kubectl.kubernetes.io/last-applied-configuration")
+_LINE_CHARACTERS = 76
+"""Longer lines are cut: what is in them, notes of the operator to itself, nobody reads in a diff."""
 _UNKNOWN_UID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -140,7 +143,7 @@ def _changed(when: str, before: Manifest, after: Any) -> Change:
 def _diff(before: Any, after: Any) -> list[str]:
     old, new = _lines(before), _lines(after)
     return [
-        line.rstrip()
+        line if len(line) <= _LINE_CHARACTERS else f"{line[: _LINE_CHARACTERS - 1]}…"
         for line in difflib.unified_diff(old, new, n=_CONTEXT_LINES, lineterm="")
         if not line.startswith(("---", "+++", "@@"))
     ]
@@ -154,6 +157,9 @@ def _lines(body: Any) -> list[str]:
     shown.pop("status", None)
     for name in _NOISE:
         (shown.get("metadata") or {}).pop(name, None)
+    annotations = (shown.get("metadata") or {}).get("annotations") or {}
+    for name in _BOOKKEEPING:
+        annotations.pop(name, None)
     for owner in (shown.get("metadata") or {}).get("ownerReferences") or []:
         owner.pop("uid", None)
     return yaml.safe_dump(shown, sort_keys=True, allow_unicode=True, width=1000).splitlines()

@@ -88,6 +88,7 @@ async def test_a_plan_shows_each_object_and_what_speaks_against_it() -> None:
         "+          number",
         "+      weight",
     ]
+    assert all(len(line) < 80 for change in view.changes for line in change.diff)
     shown = lines(plan.render(view))
     assert "✓ stable  yolov8-detect has 3 of 3 pods available." in shown
     heading = shown.index("STEP  WEIGHT  PODS  TAKES  9 OF 10 IN  ERRORS IN  P99 IN")
