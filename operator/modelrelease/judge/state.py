@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any, Literal, cast
 
-from modelrelease.judge.evidence import GATE_STAKES, Counts
+from modelrelease.judge.evidence import EFFECT_WEIGHTS, GATE_STAKES, Counts
 from modelrelease.judge.latency import Histogram
 from modelrelease.judge.mixture import Mixture
 
 Blame = Literal["errors", "latency", "errors-ceiling", "latency-ceiling", "errors-bake", "latency-bake"]
 
-_VERSION = 1
+_VERSION = 2
+
+_MILLIONTHS = 1e6
+"""Logarithms have six decimals (see ``mixture.stored``): whole numbers of these are shorter, and as exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def _metric_to_json(metric: MetricState) -> dict[str, Any]:
     if metric.pending != Counts():
         stored["wait"] = _counts_to_json(metric.pending)
     if any(metric.gate):
-        stored["gate"] = list(metric.gate)
+        stored["gate"] = _logs_to_json(metric.gate)
     for name, mixture in (("ceil", metric.ceiling), ("bake", metric.bake)):
         if mixture is not None:
             stored[name] = _mixture_to_json(mixture)
@@ -139,7 +142,7 @@ def _metric_from_json(stored: Mapping[str, Any]) -> MetricState:
         step=_counts_from_json(stored["n"]),
         pending=_counts_from_json(stored["wait"]) if "wait" in stored else Counts(),
         concurrent=_mixture_from_json(stored["m"]),
-        gate=tuple(float(log) for log in stored.get("gate", (0.0,) * len(GATE_STAKES))),
+        gate=_logs_from_json(stored.get("gate", 0), len(GATE_STAKES)),
         ceiling=_mixture_from_json(stored["ceil"]) if "ceil" in stored else None,
         bake=_mixture_from_json(stored["bake"]) if "bake" in stored else None,
         bake_limit=_float_or_none(stored.get("limit")),
@@ -159,36 +162,64 @@ def _counts_from_json(stored: Iterable[int]) -> Counts:
 
 
 def _mixture_to_json(mixture: Mixture) -> list[Any]:
-    """[logarithms, restarts]; one number of restarts where all effects have as many."""
+    """[logarithms, restarts]; one number where all effects have the same."""
     restarts = mixture.restarts
-    return [list(mixture.logs), restarts[0] if len(set(restarts)) == 1 else list(restarts)]
+    return [_logs_to_json(mixture.logs), restarts[0] if len(set(restarts)) == 1 else list(restarts)]
 
 
 def _mixture_from_json(stored: list[Any]) -> Mixture:
-    logs = tuple(float(log) for log in stored[0])
+    logs = _logs_from_json(stored[0], len(EFFECT_WEIGHTS))
     restarts = stored[1] if isinstance(stored[1], list) else [stored[1]] * len(logs)
     return Mixture(logs, tuple(int(count) for count in restarts))
 
 
-def _histograms_to_json(histograms: tuple[Histogram, ...]) -> list[list[list[float]] | None]:
+def _logs_to_json(logs: tuple[float, ...]) -> int | list[int]:
+    whole = [round(log * _MILLIONTHS) for log in logs]
+    return whole[0] if len(set(whole)) == 1 else whole
+
+
+def _logs_from_json(stored: int | list[int], count: int) -> tuple[float, ...]:
+    whole = stored if isinstance(stored, list) else [stored] * count
+    return tuple(int(log) / _MILLIONTHS for log in whole)
+
+
+def _short(number: float) -> float:
+    if number == math.inf:
+        return -1
+    return int(number) if number == int(number) else number
+
+
+def _histograms_to_json(histograms: tuple[Histogram, ...]) -> list[list[list[Any]] | None]:
     """[bounds, requests per bucket and in none] each, None for an empty one; bounds already given are left out.
 
-    Per bucket and not cumulative, because most of these are 0. JSON has no infinity: it is written as -1.
+    Per bucket and not cumulative, because most of these are 0: [k] stands for k of them. JSON has no infinity: it is
+    written as -1.
     """
-    stored: list[list[list[float]] | None] = []
+    stored: list[list[list[Any]] | None] = []
     given: tuple[float, ...] = ()
     for histogram in histograms:
         if not histogram.bounds_ms:
             stored.append(None)
             continue
-        bounds = [] if histogram.bounds_ms == given else [-1 if b == math.inf else b for b in histogram.bounds_ms]
+        bounds = [] if histogram.bounds_ms == given else [_short(bound_ms) for bound_ms in histogram.bounds_ms]
         cumulative = (0, *histogram.at_most, histogram.total)
-        stored.append([bounds, [high - low for low, high in pairwise(cumulative)]])
+        stored.append([bounds, list(_packed(high - low for low, high in pairwise(cumulative)))])
         given = histogram.bounds_ms
     return stored
 
 
-def _histograms_from_json(stored: list[list[list[float]] | None]) -> tuple[Histogram, ...]:
+def _packed(counts: Iterable[int]) -> Iterator[int | list[int]]:
+    for count, run in groupby(counts):
+        times = len(list(run))
+        yield from [[times]] if count == 0 and times > 1 else [count] * times
+
+
+def _unpacked(stored: Iterable[int | list[int]]) -> Iterator[int]:
+    for count in stored:
+        yield from [0] * int(count[0]) if isinstance(count, list) else [int(count)]
+
+
+def _histograms_from_json(stored: list[list[list[Any]] | None]) -> tuple[Histogram, ...]:
     histograms: list[Histogram] = []
     bounds: tuple[float, ...] = ()
     for one in stored:
@@ -198,6 +229,6 @@ def _histograms_from_json(stored: list[list[list[float]] | None]) -> tuple[Histo
         given, counts = one
         if given:
             bounds = tuple(math.inf if bound == -1 else float(bound) for bound in given)
-        *at_most, total = accumulate(int(count) for count in counts)
+        *at_most, total = accumulate(_unpacked(counts))
         histograms.append(Histogram(bounds, tuple(at_most), total))
     return tuple(histograms)

@@ -14,11 +14,8 @@ from . import plots, studies
 
 PROMISED = 0.01
 
-NEAR = 1.3
-"""Closer to the tolerated rate than this a decision is not urgent, and no fixed set of effects is near it."""
-
-FEW = 3
-"""Where the bound is fewer bad canary requests than this, the evidence cannot end on the limit: it jumps across it."""
+HIGHEST_RATIO = 1.7
+"""Mean canary requests to detection over the information bound."""
 
 
 def main() -> int:
@@ -62,11 +59,9 @@ def broken(report: dict[str, Any]) -> list[str]:
     ]
     for row in report["detection"]:
         name = f"{row['effect']} at {row['weight']} %, margins {row['margins']}"
-        near = row["times_tolerated"] < NEAR
-        few = row["bound"] * row["canary_rate"] < FEW
-        if row["ratio"] > (1.9 if near else 1.8 if few else 1.7):
+        if row["ratio"] - 2 * row["ratio_standard_error"] > HIGHEST_RATIO:
             lines.append(f"ratio {row['ratio']:.2f}: {name}")
-        if abs(row["planned_95_over_simulated"] - 1) > 0.15 and not near:
+        if abs(row["planned_95_over_simulated"] - 1) > 0.15:
             lines.append(f"planned 95 % off by {row['planned_95_over_simulated'] - 1:+.0%}: {name}")
     for row in report["promotion"]:
         if row["wrong_at_margin"]["share"] > PROMISED:

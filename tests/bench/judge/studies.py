@@ -185,6 +185,7 @@ def _detect(
         "bound": least,
         "mean": float(needed.mean()),
         "ratio": float(needed.mean() / least),
+        "ratio_standard_error": float(needed.std() / math.sqrt(count) / least),
         "quantile95": float(np.quantile(needed, 0.95)),
         "planned_mean_over_simulated": planned.mean / float(needed.mean()),
         "planned_95_over_simulated": planned.quantile(0.95) / float(np.quantile(needed, 0.95)),

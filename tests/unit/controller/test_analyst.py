@@ -358,7 +358,7 @@ def test_before_the_first_answer_it_waits() -> None:
     assert (MetricsHealth.WAITING, None) == (seen.health, seen.state)
 
 
-@pytest.mark.parametrize("damage", [{"v": 999}, {"v": 1, "at": 0}])
+@pytest.mark.parametrize("damage", [{"v": 999}, {"v": 2, "at": 0}])
 async def test_a_checkpoint_of_another_version_begins_anew_in_its_step(damage: dict[str, Any]) -> None:
     bench = Bench()
     await bench.begun()

@@ -177,6 +177,26 @@ def test_the_state_of_a_long_release_is_below_a_kibibyte() -> None:
     assert len(json.dumps(baking.to_json(), separators=(",", ":"))) < 1024
 
 
+def test_also_with_istios_buckets_both_ceilings_and_millions_of_requests() -> None:
+    bounds = (0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 3e4, 6e4, 3e5, 6e5, 1.8e6, 3.6e6, math.inf)
+    limited = replace(SECONDS, errors=ErrorTolerance(ceiling=0.2), latency=LatencyTolerance(ceiling_ms=9000.0))
+
+    def many(requests: int) -> Arm:
+        served = requests - requests // 200
+        within = [0, 0, 0, *(served - requests // (40 * 2**index) for index in range(10)), *[served] * 7]
+        return Arm(requests, requests - served, tuple(map(float, bounds)), tuple(within))
+
+    state = begin(limited, at_seconds=T, baseline=[window(T - 1, many(30_000_000), Arm(0, 0))])
+    for step, weight in enumerate(limited.weights):
+        state = enter_step(state, limited, step=step, at_seconds=state.cursor_seconds)
+        for _ in range(50):
+            seen = many(10_000 * (100 - weight)), many(10_000 * weight)
+            state = observe(state, limited, window(state.cursor_seconds, *seen))
+        text = json.dumps(state.to_json(), separators=(",", ":"))
+        assert len(text) < 1024
+        assert state == State.from_json(json.loads(text))
+
+
 def test_a_restart_from_a_checkpoint_reaches_the_same_state() -> None:
     """(f)"""
     rng = np.random.default_rng(4)
@@ -199,7 +219,7 @@ def test_a_restart_from_a_checkpoint_reaches_the_same_state() -> None:
     assert state == restarted
 
 
-@pytest.mark.parametrize("stored", [{}, {"v": 2}, {"v": 1, "at": 1.0}, {"v": 1, "at": "x"}])
+@pytest.mark.parametrize("stored", [{}, {"v": 1}, {"v": 2}, {"v": 2, "at": 1.0}, {"v": 2, "at": "x"}])
 def test_a_damaged_state_is_refused(stored: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="state"):
         State.from_json(stored)
