@@ -69,13 +69,15 @@ async def _sweep(options: argparse.Namespace) -> bool:
     if options.fault:
         wanted = [(story, (options.fault,)) for story, _ in wanted]
 
+    section = f"a fault at every write{', ' if options.fault else ''}{options.fault or ''}"
+
     def progress(so_far: Sweep, text: str) -> None:
         say(text)
-        record("a fault at every write", so_far.report())
+        record(section, so_far.report())
 
     async with staged() as stage:
         sweep = await run_all(stage, wanted, options.processes, progress)
-    record("a fault at every write", sweep.report())
+    record(section, sweep.report())
     say(f"{sum(sweep.tried.values())} runs, {len(sweep.violations)} violations")
     return not sweep.violations
 

@@ -68,7 +68,6 @@ async def run(stage: Stage, minutes: float, seed: int, say: Callable[[str], None
     async with stage.scene() as scene:
         scene.operator.start()
         sampling = asyncio.create_task(_sample(scene, soak, began))
-        await scene.apply()
         while monotonic() - began < minutes * 60:
             await _one_release(scene, soak, chance)
             say(
@@ -93,11 +92,11 @@ async def _one_release(scene: Scene, soak: Soak, chance: random.Random) -> None:
     scene.world.canary.error_rate = 1.0 if is_bad else 0.0
     image = NEWER_IMAGE if scene.stable_image == NEW_IMAGE else NEW_IMAGE
     env = [{"name": "ATTEMPT", "value": str(soak.releases.total())}]
-    known = len(scene.status.history) and scene.status.history[-1].finished_at
+    known = _last_end(scene)
     await scene.apply(image, env=env)
     disturbing = asyncio.create_task(_disturb(scene, soak, chance))
     try:
-        await scene.until(lambda one: one.status.history and one.status.history[-1].finished_at != known)
+        await scene.until(lambda one: _last_end(one) > known)
     finally:
         disturbing.cancel()
         await asyncio.gather(disturbing, return_exceptions=True)
@@ -116,6 +115,10 @@ async def _one_release(scene: Scene, soak: Soak, chance: random.Random) -> None:
     soak.releases[str(scene.status.phase)] += 1
     soak.lost_requests = scene.world.lost_requests
     scene.recorder.trim(scene.namespace)
+
+
+def _last_end(scene: Scene) -> float:
+    return max((entry.finished_at for entry in scene.status.history), default=0.0)
 
 
 async def _disturb(scene: Scene, soak: Soak, chance: random.Random) -> None:
