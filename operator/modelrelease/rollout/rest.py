@@ -20,10 +20,11 @@ from modelrelease.rollout.decision import (
     RestoreRoute,
 )
 from modelrelease.rollout.outcome import conclude, end_sentence
-from modelrelease.rollout.retreat import GONE
+from modelrelease.rollout.retreat import GONE, release_autoscaler
 from modelrelease.rollout.revision import revision_of, template_digest
 from modelrelease.rollout.running import runs
 from modelrelease.rollout.seen import Seen
+from modelrelease.rollout.stamps import stamped_autoscaler
 
 KEEP_UP_SECONDS = 60.0
 """In creation mode: how soon it is noticed that somebody deleted the Service or the VirtualService, which send no
@@ -65,7 +66,14 @@ def _leftovers(seen: Seen, now: float) -> Decision | None:
     left = (seen.status.phase_started_at or 0.0) + seen.spec.strategy.drain_delay - now
     if left > 0:
         return conclude(seen, now, seen.status.message, again_seconds=min(left, WAIT_SECONDS))
-    return conclude(seen, now, seen.status.message, effect=DeleteCanary(seen.canary.uid))
+    held = stamped_autoscaler(seen.canary.manifest)
+    if held is not None and seen.status.held_autoscaler is None:
+        # The status that knew of it went with the ModelRelease before this one.
+        return conclude(seen, now, seen.status.message, changes={"held_autoscaler": held})
+    delete = conclude(
+        seen, now, seen.status.message, changes={"held_autoscaler": None}, effect=DeleteCanary(seen.canary.uid)
+    )
+    return release_autoscaler(seen, now) or delete
 
 
 def _settled(seen: Seen, now: float, message: str = "") -> Decision:

@@ -368,3 +368,24 @@ async def test_a_model_release_that_is_removed_by_force_in_its_promotion_leaves_
     await world.run(30)
     assert (STABLE_IMAGE, 0) == (_container(world)["image"], world.weight)
     assert not world.exists(Kind.DEPLOYMENT, CANARY)
+
+
+async def test_a_held_autoscaler_is_let_go_where_its_release_was_replaced_by_force() -> None:
+    """Whoever asks again at once gets a new object without any status; what was held stands on the old canary."""
+    world = World(rps=40)
+    world.deploy_stable(3)
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME}
+    scaler = {"minReplicas": 1, "maxReplicas": 9, "scaleTargetRef": target}
+    metadata = {"name": NAME, "namespace": NAMESPACE}
+    world.cluster.put(Kind.AUTOSCALER, cast(Any, {"metadata": metadata, "spec": scaler}))
+    await world.run(40)
+    world.apply()
+    await world.run(300, until=lambda one: one.weight == 1)
+    world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME, force=True)
+    world.apply(STABLE_IMAGE)
+    await world.run(60, until=lambda one: not one.exists(Kind.DEPLOYMENT, CANARY))
+    await world.run(20)
+
+    found = cast(dict[str, Any], world.cluster.peek(Kind.AUTOSCALER, NAMESPACE, NAME))
+    assert 1 == found["spec"]["minReplicas"]
+    assert world.status.held_autoscaler is None
