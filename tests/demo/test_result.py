@@ -139,6 +139,8 @@ def test_every_broken_promise_is_a_sentence() -> None:
         (changed(good, records=[*good.records[:-5], *failed]), "the canary's clients saw 5 errors"),
         (changed(good, records=wrong_share), "at 20 % clients got 9"),
         (changed(good, weights=[(0.0, 0), (20.0, 100), (30.0, 0)]), "instead of [20, 100]"),
+        (changed(good, records=[*serve(0, 20, 0), *serve(20, 36, 100)]), "at 20 % no client got the new version"),
+        (changed(good, records=good.records[:100] + good.records[200:]), "at 20 % no client got the new version, of 0"),
         (changed(good, routes=[Version(10.0, with_another_timeout())]), "outside the managed split"),
         (changed(good, route_after=split(20)), "not what it was before"),
         (changed(good, route_after=None), "not what it was before"),
@@ -159,6 +161,19 @@ def test_every_broken_promise_is_a_sentence() -> None:
         said = complaints(judged(performance), STEPS)
         assert any(sentence in complaint for complaint in said), (sentence, said)
     assert any("25 times" in complaint for complaint in complaints(judged(good, writes=25), STEPS))
+
+
+def test_a_share_that_is_within_its_error_only_because_it_is_small_is_not_enough() -> None:
+    """Of 90 requests at 1 % none may reach the new version by chance; a step without any shows nothing."""
+    small = [(0.0, 0), (10.0, 1), (20.0, 100), (30.0, 0)]
+    routes = [Version(10.0, split(1)), Version(20.0, split(100)), Version(30.0, virtual_service(MODEL))]
+    nobody = changed(healthy(), weights=small, routes=routes, records=[*serve(0, 20, 0), *serve(20, 36, 100)])
+    assert judged(nobody).spans[1].is_as_expected
+    assert complaints(judged(nobody), (1, 100)) == [
+        "healthy: at 1 % no client got the new version, of 90 requests",
+    ]
+    somebody = [*serve(0, 10, 0), *serve(10, 20, 1), *serve(20, 36, 100)]
+    assert complaints(judged(changed(nobody, records=somebody)), (1, 100)) == []
 
 
 def test_a_release_that_goes_on_after_the_operator_was_killed_has_no_complaint() -> None:

@@ -199,6 +199,9 @@ def _complaints_about_course(result: Result, declared: list[int]) -> Iterator[st
     served = [span.weight_percent for span in result.spans if span.weight_percent > 0]
     if served[: len(declared)] != declared:
         yield f"the canary was served at {served} instead of {declared} per cent"
+    for span in [span for span in result.spans if span.weight_percent > 0][: len(declared)]:
+        if not span.canary_requests:  # at 1 % of few requests, none at all is within the sampling error
+            yield f"at {span.weight_percent} % no client got the new version, of {span.requests} requests"
     for span in result.spans:
         if span.requests and not span.is_as_expected:
             yield (
