@@ -15,7 +15,7 @@ from demo.measure import Release
 from demo.performance import Performance
 from demo.records import Record
 from demo.report import details, report, shares_table, table
-from demo.result import Result, complaints, summarise
+from demo.result import Result, complaints, complaints_about_traffic, summarise
 from demo.scenes import SCENES, Kill, Limit, Scene
 from demo.screen import View as ScreenView
 from demo.screen import line, panel, sparkline
@@ -59,6 +59,7 @@ def healthy() -> Performance:
         release=Release("v2", MODEL.canary),
         began_at=0.0,
         ended_at=32.0,
+        watched_until=36.0,
         records=records,
         weights=[(0.0, 0), (10.0, 20), (20.0, 100), (30.0, 0)],
         status=ReleaseStatus(phase=Phase.SUCCEEDED, message="Released.", outcome_reason="Promoted"),
@@ -75,6 +76,7 @@ def rolled_back(*, lingering: float = 0.0) -> Performance:
         healthy(),
         scene=BAD,
         ended_at=16.0,
+        watched_until=20.0,
         records=records,
         weights=[(0.0, 0), (10.0, 20), (12.0, 0)],
         status=ReleaseStatus(phase=Phase.ROLLED_BACK, message="Too many errors.", outcome_reason="ErrorRateTooHigh"),
@@ -174,6 +176,32 @@ def test_a_share_that_is_within_its_error_only_because_it_is_small_is_not_enough
     ]
     somebody = [*serve(0, 10, 0), *serve(10, 20, 1), *serve(20, 36, 100)]
     assert complaints(judged(changed(nobody, records=somebody)), (1, 100)) == []
+
+
+def test_a_request_that_hung_when_the_release_was_over_is_counted_in_the_end() -> None:
+    seen = healthy()
+    hung = Record(30.5, 40.5, 0, "", "", problem="TimeoutError: ")
+    later = Record(36.5, 36.6, 503, "v1", "")  # of the next release
+    assert complaints(judged(seen), STEPS) == []
+
+    completed = seen.completed([*seen.records, later, hung])
+
+    assert completed.records == [*seen.records, hung]
+    assert complaints(judged(completed), STEPS) == ["healthy: stable's clients saw 1 errors"]
+
+
+def test_requests_without_a_record_and_errors_between_releases_are_complained_of() -> None:
+    first, second = healthy(), changed(healthy(), began_at=40.0, watched_until=50.0)
+    answered = [*serve(0, 36, 100), *serve(37, 50, 100)]
+    assert complaints_about_traffic([first, second], answered, len(answered)) == []
+
+    (sentence,) = complaints_about_traffic([first, second], answered, len(answered) + 2)
+    assert "of 492 requests that were sent, 490 have a record" in sentence
+    before, inside = Record(-1.0, -0.9, 503, "", ""), Record(45.0, 45.1, 500, "v2", "")
+    gap = Record(38.0, 48.0, 0, "", "", problem="TimeoutError: ")
+    records = [before, *answered, inside, gap]
+    (sentence,) = complaints_about_traffic([first, second], records, len(records))
+    assert "clients saw 1 errors, like 0 'TimeoutError: '" in sentence
 
 
 def test_a_release_that_goes_on_after_the_operator_was_killed_has_no_complaint() -> None:

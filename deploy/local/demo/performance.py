@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 from demo import manifests
 from demo.errors import DemoError, OverdueError
 from demo.kube import Kube
 from demo.manifests import MODEL_RELEASE, VIRTUAL_SERVICE, Model
-from demo.measure import Release
+from demo.measure import Release, between
 from demo.records import Record
 from demo.scenes import Kill, Scene, Steer
 from demo.stage import kill_operator, operator_pods
@@ -67,8 +67,10 @@ class Performance:
     release: Release
     began_at: float
     ended_at: float
+    watched_until: float
+    """Some seconds after `ended_at`."""
     records: list[Record]
-    """Requests that were due from `began_at` until some seconds after `ended_at`."""
+    """Requests that were due in [`began_at`, `watched_until`) and that have an answer, or their time-out, so far."""
     weights: list[tuple[float, int]]
     status: ReleaseStatus
     told: list[Version] = field(repr=False)
@@ -81,6 +83,13 @@ class Performance:
     """When the operator was killed; None where it was not."""
     successor: str = ""
     """The pod that took over."""
+
+    def completed(self, records: Sequence[Record]) -> Performance:
+        """The same with what came late: a request may hang longer than clients are watched.
+
+        `records`: all requests of all time, read after the last one had its answer or its time-out.
+        """
+        return replace(self, records=between(records, self.began_at, self.watched_until))
 
 
 Show = Callable[[Scene, Release, float], None]
@@ -107,12 +116,14 @@ def perform(ground: Ground, scene: Scene, image: str, show: Show, tell: Tell = _
     while time.time() < ended_at + _QUIET_SECONDS:
         show(scene, release, began_at)
         time.sleep(_LOOK_SECONDS)
+    watched_until = time.time()
     return Performance(
         scene=scene,
         release=release,
         began_at=began_at,
         ended_at=ended_at,
-        records=ground.traffic.since(began_at),
+        watched_until=watched_until,
+        records=between(ground.traffic.since(began_at), began_at, watched_until),
         weights=ground.weights(began_at),
         status=ground.status(),
         told=ground.releases.since(began_at),

@@ -13,7 +13,7 @@ from demo import audit, plot, report
 from demo.kube import Kube
 from demo.manifests import MODEL_RELEASE, VIRTUAL_SERVICE, Model, model_release
 from demo.performance import Ground, Performance, perform, served_model
-from demo.result import Result, complaints, summarise
+from demo.result import Result, complaints, complaints_about_traffic, summarise
 from demo.scenes import ANALYSIS, RATE_PER_SECOND, SCALED, SCENES, STABLE, STRATEGY, VERSIONS, Scene
 from demo.screen import look, screen
 from demo.stage import BUILD, OPERATOR_USER, Stage, set_up
@@ -45,7 +45,14 @@ def play(console: Console, scenes: Sequence[Scene] = SCENES) -> list[str]:
             seen.append(performance)
             results.append(result)
         account = ground.traffic.stop()
-    return _close(console, stage, seen, results, account)
+    seen = [performance.completed(ground.traffic.records) for performance in seen]
+    results = [
+        summarise(performance, ground.original, result.api_writes)
+        for performance, result in zip(seen, results, strict=True)
+    ]
+    _close(console, stage, seen, results, account)
+    complained = [sentence for result in results for sentence in complaints(result)]
+    return complained + complaints_about_traffic(seen, ground.traffic.records, account.sent)
 
 
 @contextmanager
@@ -122,7 +129,7 @@ def count_writes(stage: Stage, performance: Performance, namespace: str) -> int:
 
 def _close(
     console: Console, stage: Stage, seen: list[Performance], results: list[Result], account: Account
-) -> list[str]:
+) -> None:
     began = [performance.began_at for performance in seen]
     report.write_json(OUTPUT / "report.json", report.report(results, began, stage.setup_seconds, stage.versions()))
     report.write_json(OUTPUT / "details.json", report.details(results, account))
@@ -141,7 +148,6 @@ def _close(
     )
     console.print(f"written: {OUTPUT / 'report.json'}, {OUTPUT / 'release.png'}", highlight=False, soft_wrap=True)
     console.print("The cluster stays up. Take it down with: make down", highlight=False)
-    return [sentence for result in results for sentence in complaints(result)]
 
 
 def only(names: Sequence[str]) -> list[Scene]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from demo import measure
 from demo.manifests import outside_the_split
 from demo.measure import Arm, Breach, Span
 from demo.performance import Performance
+from demo.records import Record
 from demo.scenes import WEIGHTS, Scene
 from modelrelease.api.status import Phase
 
@@ -210,6 +212,29 @@ def _complaints_about_course(result: Result, declared: list[int]) -> Iterator[st
             )
     if result.api_writes is not None and result.api_writes > _MOST_WRITES:
         yield f"the operator wrote {result.api_writes} times to the API server; at most {_MOST_WRITES} are allowed"
+
+
+def complaints_about_traffic(performances: Sequence[Performance], records: Sequence[Record], sent: int) -> list[str]:
+    """What no single release can see: requests without a record, and errors between the releases.
+
+    `records`: all requests, read after the traffic was stopped; `sent`: how many the load generator says it sent.
+    """
+    found = []
+    if len(records) != sent:
+        found.append(f"of {sent} requests that were sent, {len(records)} have a record")
+    watched = [(performance.began_at, performance.watched_until) for performance in performances]
+    first = min((since for since, _ in watched), default=math.inf)
+    between = [
+        record
+        for record in records
+        if record.is_error
+        and record.due_at >= first
+        and not any(since <= record.due_at < until for since, until in watched)
+    ]
+    if between:
+        one = between[0]
+        found.append(f"outside of the releases clients saw {len(between)} errors, like {one.status} {one.problem!r}")
+    return found
 
 
 def _percent(value: float | None) -> str:
