@@ -73,11 +73,16 @@ def with_release(template: Manifest, spec: ModelReleaseSpec, image: str, dropped
     for container in changed["spec"]["containers"]:
         if container["name"] == name:
             container["image"] = image
-            gone = [{"name": variable.name, "value": variable.value} for variable in dropped]
-            kept = [variable for variable in container.get("env") or [] if variable not in gone]
+            gone = {(variable.name, variable.value) for variable in dropped}
+            kept = [one for one in container.get("env") or [] if "valueFrom" in one or _literal(one) not in gone]
             if spec.env or kept != (container.get("env") or []):
                 container["env"] = _merged_env(kept, spec.env)
     return changed
+
+
+def _literal(variable: dict[str, Any]) -> tuple[str, str]:
+    """Name and value of a variable; API servers leave an empty value out."""
+    return variable["name"], variable.get("value", "")
 
 
 def _merged_env(present: list[dict[str, Any]], wanted: list[EnvVar]) -> list[dict[str, Any]]:

@@ -303,6 +303,22 @@ def test_the_end_of_a_good_release(case: Case) -> None:
     check(case)
 
 
+def test_an_empty_variable_is_dropped_although_the_api_server_leaves_its_value_out() -> None:
+    """Else the promotion would ask for the same template again and again."""
+    empty = EnvVar(name="FLAG", value="")
+    manifest: Any = deployment(10)
+    manifest["spec"]["template"] = _template_of(STABLE_IMAGE, env=[KEPT, {"name": "FLAG"}])
+    stable = stable_seen(manifest=manifest, env=(("THREADS", "2"), ("FLAG", "")))
+    asked = _promoting(status={"released_env": [empty], "stable_template": template_of(stable)}, stable=stable)
+
+    effect: Any = decide(asked, NOW).effect
+    assert SetStableTemplate(_template_of(NEW_IMAGE, env=[KEPT])) == effect
+
+    manifest["spec"]["template"] = effect.template
+    given = stable_seen(manifest=manifest, image=NEW_IMAGE, env=(("THREADS", "2"),))
+    assert SetWeight(0) == decide(replace(asked, stable=given), NOW).effect
+
+
 def test_nulls_in_a_template_are_no_difference() -> None:
     """Old API servers write `creationTimestamp: null`; to restore that for ever would be a hot loop."""
     before = {**STABLE_TEMPLATE, "metadata": {**STABLE_TEMPLATE["metadata"], "creationTimestamp": None}}
