@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelrelease.api.images import image_tag
-from modelrelease.api.status import Outcome, Phase
+from modelrelease.api.status import Outcome, Phase, ReleaseStatus
 from modelrelease.judge import Assessment, skip_to
 from modelrelease.rollout.analysis import evidence_sentence, grid_after
 from modelrelease.rollout.decision import Announcement, Decision, SetWeight
@@ -13,7 +13,7 @@ from modelrelease.rollout.outcome import conclude, stable_tag, stalled
 from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.revision import revision_of
 from modelrelease.rollout.running import has_env, mark_of
-from modelrelease.rollout.seen import Seen
+from modelrelease.rollout.seen import DeploymentSeen, Seen
 from modelrelease.rollout.steering import abort_request, remembered
 
 ACTIVE = (Phase.PREPARING, Phase.PROGRESSING, Phase.PAUSED, Phase.BAKING, Phase.PROMOTING)
@@ -121,25 +121,57 @@ def blame(assessment: Assessment) -> tuple[str, str]:
 
 
 def another_release(seen: Seen, now: float) -> Decision | None:
-    """The canary's pods do not run what this release began with: edited by hand, or its tag changed content."""
+    """The canary's pods do not run what this release began with: edited by hand, or its tag changed content.
+
+    It starts over once. Before any traffic, where all is made by the operator, and the second time, somebody changes
+    whatever it creates: to start over would never end.
+    """
     canary, status = seen.canary, seen.status
     preparing = status.phase is Phase.PREPARING and canary is not None and canary.revision == status.revision
     if canary is None or not (preparing or status.phase in SHIFTING):
         return None
-    edited = (
-        canary.revision != status.revision
-        or canary.image != status.canary.image
-        or not has_env(canary, seen.spec.env)  # the specification is the release's: an edit of it was seen before
-        or status.canary_template not in ("", mark_of(canary))
-    )
-    moved = len(canary.digests) > 1 or bool(
-        canary.digest and status.canary.digest and canary.digest != status.canary.digest
-    )
-    if not edited and not moved:
+    what = _difference(seen, canary)
+    if not what:
         return None
-    what = "was edited" if edited else "runs another digest than it began with (its tag was moved)"
-    sentence = f"The canary's Deployment {canary.name} {what}; the release starts over."
-    return retreat(seen, now, "CanaryChanged", sentence, Outcome.SUPERSEDED)
+    is_known = _has_changed_before(status)
+    if not preparing and not is_known:
+        sentence = f"The canary's Deployment {canary.name} {what}; the release starts over."
+        return retreat(seen, now, "CanaryChanged", sentence, Outcome.SUPERSEDED)
+    sentence = (
+        f"The canary's Deployment {canary.name} {what}{', not for the first time' if is_known else ''}. Stop whoever "
+        "changes it, or ask in spec for what it is changed to; modelrelease.dev/retry=true tries the same again."
+    )
+    return retreat(seen, now, "CanaryChanged", sentence, Outcome.FAILED)
+
+
+def _difference(seen: Seen, canary: DeploymentSeen) -> str:
+    """In what the canary is not what its release began with, to go on after its name; empty where it is."""
+    status = seen.status
+    if canary.revision != status.revision:
+        return "was edited: it bears the stamp of another release"
+    if canary.image != status.canary.image:
+        return f"was edited: its image is {canary.image} instead of {status.canary.image}"
+    if not has_env(canary, seen.spec.env):  # the specification is the release's: an edit of it was seen before
+        names = ", ".join(one.name for one in seen.spec.env if not has_env(canary, [one]))
+        return f"was edited: its environment differs in {names}"
+    if status.canary_template not in ("", mark_of(canary)):
+        return "was edited: its pod template is another one"
+    running, known = canary.digests, (canary.digest, status.canary.digest)
+    for references in (running, known):
+        digests = sorted({_digest(reference) for reference in references if reference})
+        if len(digests) > 1:
+            return f"runs another digest than it began with ({' and '.join(digests)}: its tag was moved)"
+    return ""
+
+
+def _digest(reference: str) -> str:
+    """The digest alone: nodes may report the same one under different repositories."""
+    return reference.rpartition("@")[2]
+
+
+def _has_changed_before(status: ReleaseStatus) -> bool:
+    """Whether this very revision has started over for that already."""
+    return any(one.revision == status.revision and one.reason == "CanaryChanged" for one in status.history)
 
 
 def canary_lost(seen: Seen, now: float) -> Decision | None:

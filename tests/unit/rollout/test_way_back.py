@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from modelrelease.api.status import (
+    ArmStatus,
     HeldAutoscaler,
     Outcome,
     Phase,
@@ -22,6 +23,7 @@ from modelrelease.rollout.running import mark_of
 from modelrelease.rollout.seen import AutoscalerSeen, MetricsHealth
 from simulation.cases import (
     BACK,
+    ENTRY,
     NEWER,
     REVISION,
     SPEC,
@@ -32,7 +34,9 @@ from simulation.cases import (
     rolling,
 )
 from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, spec_of
-from simulation.world import STABLE_IMAGE
+from simulation.world import NEW_IMAGE, STABLE_IMAGE
+
+CHANGED = ENTRY.model_copy(update={"outcome": Outcome.SUPERSEDED, "reason": "CanaryChanged"})
 
 WAY_BACK = (
     Case(
@@ -183,7 +187,35 @@ WAY_BACK = (
             canary=canary_seen(SPEC, image=STABLE_IMAGE),
         ),
         None,
-        {**BACK, "outcome_reason": "CanaryChanged"},
+        {**BACK, "outcome_reason": "CanaryChanged", "outcome": Outcome.FAILED},
+        f"its image is {STABLE_IMAGE} instead of {NEW_IMAGE}",
+    ),
+    Case(
+        "a canary that is changed once more, too",
+        seen_of(status={"canary_template": "0123456789", "history": [CHANGED]}),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "CanaryChanged", "outcome": Outcome.FAILED},
+        "not for the first time",
+    ),
+    Case(
+        "what was changed in another release does not count",
+        seen_of(
+            status={
+                "canary_template": "0123456789",
+                "history": [CHANGED.model_copy(update={"revision": "other"}), ENTRY],
+            }
+        ),
+        SetWeight(0),
+        {**BACK, "outcome": Outcome.SUPERSEDED},
+    ),
+    Case(
+        "one digest under two repositories is one",
+        seen_of(
+            canary=canary_seen(SPEC, digest="b@sha256:1", digests=("a@sha256:1", "b@sha256:1")),
+            status={"canary": ArmStatus(image=NEW_IMAGE, digest="a@sha256:1")},
+        ),
+        None,
+        {"phase": Phase.PROGRESSING, "weight": 20},
     ),
     Case(
         "a verdict does not wait for a specification that can be read",

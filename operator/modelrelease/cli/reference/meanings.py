@@ -27,7 +27,8 @@ MEANINGS: dict[str, str] = {
     "AnnotationUnknown": "The name or the value of an annotation means nothing; the message says what does.",
     "Available": "At least one canary pod is available.",
     "CanaryBack": "The canary is available again after a loss and gets traffic again.",
-    "CanaryChanged": "The canary's Deployment was edited, or its tag now names another image. The release starts over.",
+    "CanaryChanged": "The canary's Deployment was edited, or its tag now names another image. The release starts over "
+    "once; before any traffic, and the second time, it ends as failed.",
     "CanaryCrashed": "The canary's containers crash again and again, or its last pod was lost a second time.",
     "CanaryLost": "The canary has no available pod; its weight went to 0. While stable is being replaced, stable goes "
     "back to its old image.",
@@ -43,7 +44,7 @@ MEANINGS: dict[str, str] = {
     "Error": "A container ended with an exit code other than 0.",
     "ErrorRateAboveCeiling": "The canary's error rate is above `analysis.errorRate.ceiling`.",
     "ErrorRateTooHigh": "The canary has more errors than stable, beyond the tolerance.",
-    "Failed": "The release ended before the canary got any traffic.",
+    "Failed": "The release could not be carried out, mostly before the canary got any traffic.",
     "Forbidden": "The API server refused a verb: the operator lacks a permission.",
     "ImageOwnedByGitOps": "A GitOps tool owns the image of stable's Deployment and would take a promotion back.",
     "Invalid": "The API server refused an object as invalid; the message quotes it.",
