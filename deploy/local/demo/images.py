@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ OPERATOR = "modelrelease-operator:local"
 SLOWER = {"v1.2.0-slow": "slow:600"}
 """Faults that differ from the image's own: so slow that it shows also while the machine does something else."""
 _INFERENCE = REPOSITORY / "inference-image"
+_MODELS = _INFERENCE / "build_models.py"
 _TRAINING_SECONDS = 5400.0
-_STUCK_SECONDS = 60.0
+_ENDING_SECONDS = 10.0
 
 
 def models() -> Path:
     """The folder with the trained models, which are made first where the cache has none; progress goes to stderr."""
-    return Path(_python([str(_INFERENCE / "build_models.py")], timeout_seconds=_TRAINING_SECONDS).strip())
+    return Path(_python([str(_MODELS)], timeout_seconds=_TRAINING_SECONDS).strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,16 @@ def write_pictures(folder: Path, count: int = 40) -> Path:
     return folder
 
 
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(_INFERENCE)}
+
+
 def _python(words: Sequence[str], timeout_seconds: float) -> str:
     """Standard output of this Python with the inference image's packages; standard error is shown."""
     try:
         done = subprocess.run(  # noqa: S603 - our own scripts, no shell
             [sys.executable, *words],
-            env={**os.environ, "PYTHONPATH": str(_INFERENCE)},
+            env=_environment(),
             stdout=subprocess.PIPE,
             timeout=timeout_seconds,
             check=True,
@@ -85,23 +91,27 @@ def _python(words: Sequence[str], timeout_seconds: float) -> str:
 
 
 class InBackground:
-    """Trains the models while something else goes on; `wait` raises what went wrong."""
+    """Trains the models while something else goes on. It has a process group of its own, so that all of it can end."""
 
-    def __init__(self) -> None:
-        self._error: DemoError | None = None
-        self._thread = threading.Thread(target=self._run, name="models", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            models()
-        except DemoError as error:
-            self._error = error
+    def __init__(self, script: Path = _MODELS) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - our own script, no shell
+            [sys.executable, str(script)], env=_environment(), stdout=subprocess.DEVNULL, start_new_session=True
+        )
 
     def wait(self) -> None:
-        """Until the models are there, which has its own time-out; this one is for a thread that is stuck."""
-        self._thread.join(timeout=_TRAINING_SECONDS + _STUCK_SECONDS)
-        if self._thread.is_alive():
-            raise DemoError(f"the models were not trained within {_TRAINING_SECONDS + _STUCK_SECONDS:.0f} s")
-        if self._error is not None:
-            raise self._error
+        """Until the models are there; raises DemoError where they could not be made."""
+        try:
+            status = self._process.wait(timeout=_TRAINING_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise DemoError(f"the models were not trained within {_TRAINING_SECONDS:.0f} s") from None
+        if status != 0:
+            raise DemoError(f"{_MODELS.name} ended with {status}; what it said is above")
+
+    def stop(self) -> None:
+        """End the training and all that it started, unless it is over: first as Ctrl-C does, so that it tidies up."""
+        for number in (signal.SIGINT, signal.SIGKILL):
+            if self._process.poll() is not None:
+                return
+            os.killpg(self._process.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=_ENDING_SECONDS)

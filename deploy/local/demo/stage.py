@@ -60,12 +60,16 @@ def set_up(wanted: Sequence[str], report: Report, *, cluster: Cluster | None = N
     """Bring up what is not up, build the versions that are wanted, and install the operator as it is here."""
     began = time.monotonic()
     chosen = cluster or Cluster()
+    chosen.preflight(report)
     training = InBackground()
-    chosen.up(report)
-    with report.part("models") as line:
-        line.show("training")
-        training.wait()
-        line.show("ready")
+    try:
+        chosen.up(report)
+        with report.part("models") as line:
+            line.show("training")
+            training.wait()
+            line.show("ready")
+    finally:
+        training.stop()
     with exclusive(chosen.cache.locks / "demo-stage"):
         built = build_inference(chosen, wanted, BUILD, report)
         operator = build_operator(chosen, report)
