@@ -44,6 +44,14 @@ def test_an_address_that_does_not_exist_yet_has_free_ports() -> None:
     assert ports.is_free(Listen("192.0.2.254", 6443)) is True
 
 
+def test_one_who_listens_everywhere_holds_the_port_of_an_address_to_come() -> None:
+    with socket.socket() as server:
+        server.bind(("0.0.0.0", 0))  # noqa: S104 - what is to be found
+        server.listen(1)
+
+        assert ports.is_free(Listen("192.0.2.254", server.getsockname()[1])) is False
+
+
 def test_free_ports_are_different_ones_outside_the_range_of_clients() -> None:
     chosen = ports.free_ports(20)
 

@@ -8,7 +8,6 @@ requests.get(cluster.gateway_url)
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -17,9 +16,9 @@ from pathlib import Path
 
 from localcluster import blueprint, containers, network
 from localcluster.access import Access
-from localcluster.build import everything
+from localcluster.build import everything, prerequisites
 from localcluster.containers import Containers
-from localcluster.errors import LocalClusterError, MissingPrerequisite
+from localcluster.errors import LocalClusterError
 from localcluster.folders import Cache, Data
 from localcluster.image_source import Build
 from localcluster.images import Images
@@ -27,6 +26,7 @@ from localcluster.locks import exclusive
 from localcluster.node import NODE_NAME, favour_pods
 from localcluster.part import Part, wait_until
 from localcluster.ports import GATEWAY, LOOPBACK, PROMETHEUS, PROMETHEUS_CLUSTER_IP
+from localcluster.preflight import ports_for_missing_parts, require_root
 from localcluster.progress import Report, Silent
 from localcluster.provision import go, rootfs
 from localcluster.supervision import PartStatus, Supervision
@@ -66,21 +66,30 @@ class Cluster:
         """Run kubectl as administrator; its standard output."""
         return self.access.kubectl(*words, stdin=stdin, timeout_seconds=timeout_seconds)
 
+    def preflight(self, report: Report | None = None) -> None:
+        """Say at once what would make `up` fail after minutes of work: rights, another's ports, Go, Debian packages."""
+        require_root("the whole cluster makes containers and network interfaces")
+        self._refuse_another()
+        ports_for_missing_parts(self._supervision)
+        prerequisites(self.cache, report or Silent())
+
     def build(self, report: Report | None = None) -> None:
         """Make everything that does not depend on a running cluster; what exists already is left as it is."""
-        everything(self.cache, report or Silent())
+        chosen = report or Silent()
+        prerequisites(self.cache, chosen)
+        everything(self.cache, chosen)
 
     def up(self, report: Report | None = None) -> None:
         """Build what is missing and start what does not run. Safe to repeat, after a kill of anything at any time."""
-        _require_root()
         chosen = report or Silent()
-        self.build(chosen)
+        self.preflight(chosen)
+        everything(self.cache, chosen)
         with exclusive(self.cache.locks / "cluster"):
             self._start(chosen)
 
     def down(self, report: Report | None = None, *, purge: bool = False) -> None:
         """Stop what was started here and take away all it left on the machine; with `purge` also the data."""
-        _require_root()
+        require_root("the whole cluster makes containers and network interfaces")
         chosen = report or Silent()
         with exclusive(self.cache.locks / "cluster"):
             if self.data.records.exists():
@@ -168,14 +177,17 @@ class Cluster:
             line.show("ready")
 
     def _claim_machine(self) -> None:
+        self._refuse_another()
+        self.data.sockets.mkdir(mode=0o700, exist_ok=True)
+        (self.data.sockets / "owner").write_text(str(self.data.root), encoding="utf-8")
+
+    def _refuse_another(self) -> None:
         """Ports, addresses and firewall rules are the machine's: two clusters would take them away from each other."""
         owner = self._owner()
         if owner not in {None, self.data.root} and any(Supervision(Data(owner)).running_names()):
             raise LocalClusterError(
                 f"the cluster of {owner} runs on this machine; first run: MODELRELEASE_DATA={owner} localcluster down"
             )
-        self.data.sockets.mkdir(mode=0o700, exist_ok=True)
-        (self.data.sockets / "owner").write_text(str(self.data.root), encoding="utf-8")
 
     def _owner(self) -> Path | None:
         """The data folder of the cluster that this machine's network is set up for."""
@@ -249,8 +261,3 @@ def _gateway_listens() -> bool:
     with socket.socket() as client:
         client.settimeout(1)
         return client.connect_ex((GATEWAY.address, GATEWAY.port)) == 0
-
-
-def _require_root() -> None:
-    if os.geteuid() != 0:
-        raise MissingPrerequisite("the whole cluster makes containers and network interfaces: run this as root")

