@@ -89,9 +89,12 @@ def judged(performance: Performance, writes: int | None = 20) -> Result:
 
 
 def test_a_good_release_has_no_complaint_and_the_row_that_was_agreed() -> None:
-    result = judged(healthy())
+    good = healthy()
+    result = judged(good)
 
     assert complaints(result, STEPS) == []
+    put_back_apart = [*good.routes, Version(31.0, virtual_service(MODEL))]
+    assert complaints(judged(changed(good, routes=put_back_apart)), STEPS) == []
     assert report([result], [0.0], 12.34, {"istio": "1"}) == {
         "releases": [
             {
@@ -144,6 +147,7 @@ def test_every_broken_promise_is_a_sentence() -> None:
         (changed(good, records=[*serve(0, 20, 0), *serve(20, 36, 100)]), "at 20 % no client got the new version"),
         (changed(good, records=good.records[:100] + good.records[200:]), "at 20 % no client got the new version, of 0"),
         (changed(good, routes=[Version(10.0, with_another_timeout())]), "outside the managed split"),
+        (changed(good, routes=[*good.routes, *good.routes[:2]]), "was written 5 times for 3 changes of the weight"),
         (changed(good, route_after=split(20)), "not what it was before"),
         (changed(good, route_after=None), "not what it was before"),
         (changed(good, routes=[]), "no version of the VirtualService was seen"),
@@ -240,7 +244,8 @@ def test_the_picture_and_the_tables_hold_every_release(tmp_path: Path) -> None:
     assert "Succeeded" in text
     assert "RolledBack" in text
     assert "20.00 %" in text
-    assert details(results, Account(1, 2.0, 3.0))["releases"]["healthy"]["api_writes"] == 20
+    told = details(results, Account(1, 2.0, 3.0))["releases"]["healthy"]
+    assert [told[name] for name in ("api_writes", "route_writes", "weight_changes")] == [20, 3, 3]
     console.file.close()
 
 

@@ -12,6 +12,7 @@ from demo.kube import Kube
 from demo.manifests import MODEL_RELEASE, ROUTE, VIRTUAL_SERVICE, Model, canary_weight, model_release
 from demo.measure import Release, arms
 from demo.performance import Ground, Performance, perform, served_model
+from demo.play import count_writes
 from demo.result import Result, complaints, summarise
 from demo.scenes import STABLE, Scene
 from demo.stage import BUILD, Stage
@@ -176,7 +177,8 @@ class Arena:
     def perform(self, scene: Scene) -> tuple[Performance, Result, list[str]]:
         """Release, wait for the end, and hold it against what the scene expects."""
         performance = perform(self.ground, scene, self.image(scene.version), lambda *_: None)
-        result = summarise(performance, self.ground.original, None)
+        written = count_writes(self.stage, performance, self.model.namespace)
+        result = summarise(performance, self.ground.original, written)
         return performance, result, complaints(result, declared=STEPS)
 
     def tell(self) -> str:

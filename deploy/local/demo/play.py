@@ -127,9 +127,7 @@ def count_writes(stage: Stage, performance: Performance, namespace: str) -> int:
     return audit.writes(stage.cluster.audit_log, question, performance.told).total
 
 
-def _close(
-    console: Console, stage: Stage, seen: list[Performance], results: list[Result], account: Account
-) -> None:
+def _close(console: Console, stage: Stage, seen: list[Performance], results: list[Result], account: Account) -> None:
     began = [performance.began_at for performance in seen]
     report.write_json(OUTPUT / "report.json", report.report(results, began, stage.setup_seconds, stage.versions()))
     report.write_json(OUTPUT / "details.json", report.details(results, account))

@@ -39,7 +39,8 @@ class Result:
     served_after_rollback: int
     final_share_percent: float | None
     route_versions: int
-    """How many versions of the VirtualService were seen; what it says of the route rests on them."""
+    """How many versions of the VirtualService were seen, one for each write; what is said of it rests on them."""
+    weight_changes: int
     is_route_untouched: bool
     is_route_restored: bool
     api_writes: int | None
@@ -94,6 +95,7 @@ def summarise(performance: Performance, original: dict[str, Any], api_writes: in
         served_after_rollback=_served_after_rollback(performance),
         final_share_percent=final_share,
         route_versions=len(routes),
+        weight_changes=len(performance.weights) - 1,
         is_route_untouched=after is not None
         and {_text(outside_the_split(route)) for route in [*routes, after]} == {_text(outside_the_split(original))},
         is_route_restored=after is not None and _text(after["spec"]) == _text(original["spec"]),
@@ -164,6 +166,11 @@ def _complaints(result: Result, declared: list[int]) -> Iterator[str]:
         yield f"in the end {_percent(result.final_share_percent)} of the requests got the new version, not all or none"
     if not result.is_route_untouched:
         yield "something in the VirtualService outside the managed split changed"
+    if result.route_versions > result.weight_changes + 1:
+        yield (
+            f"the VirtualService was written {result.route_versions} times for {result.weight_changes} changes of the "
+            "weight; besides these, only the one that puts the route back is allowed"
+        )
     if not result.is_route_restored:
         yield "the VirtualService is not what it was before the release"
     if scene.kills and result.killed_after_seconds is None:
