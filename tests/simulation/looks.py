@@ -60,6 +60,7 @@ def stable_seen(**changes: Any) -> DeploymentSeen:
         digest="",
         digests=(),
         pods_changed_at_seconds=NOW - 3600,
+        pod_changes_seconds=(NOW - 3600,),
         serving_since_seconds=NOW - 3600,
         has_crashed=False,
         crash_loop=False,

@@ -85,15 +85,16 @@ class Analyst:
             return case
         scrape = self._providers[snapshot.analysis.provider].scrape_interval_seconds
         answer = case.answer if case is not None and case.watched == watched else Answer()
-        case = Case(watched, snapshot.analysis, scrape, identity, _restored(status), answer)
+        excluded = case.excluded if case is not None and case.identity[0] == identity[0] else ()
+        case = Case(watched, snapshot.analysis, scrape, identity, _restored(status), answer, excluded=excluded)
         self._cases[key] = case
         return case
 
     def _consume(self, case: Case, snapshot: Snapshot, step: int, pods: Pods) -> None:
-        answer = case.answer
+        answer, intake = case.answer, Intake.of(snapshot, case.scrape_seconds)
+        case.exclude(intake.excluded(pods))
         if answer.samples is None:
             return
-        intake = Intake.of(snapshot, case.scrape_seconds)
         until = grid_before(answer.end_seconds - case.lag_seconds, snapshot.analysis.interval)
         if case.state is None:
             begins = intake.history_begins(pods)
@@ -106,7 +107,7 @@ class Analyst:
             return
         case.leave_gap_out()
         before = case.state.cursor_seconds
-        case.state = intake.advanced(case.state, answer.samples, pods, until=until)
+        case.state = intake.advanced(case.state, answer.samples, case.excluded, until=until)
         if answer.is_piece and case.state.cursor_seconds == before:
             case.pass_over_gap(until)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from modelrelease.api.durations import format_duration
 from modelrelease.api.spec import Analysis
+from modelrelease.controller.intake import Excluded
 from modelrelease.judge import LOOKBACK_SCRAPES, Series, State, history_shortfall, skip_to
 from modelrelease.ports import Samples, Watched
 from modelrelease.rollout.analysis import grid_before
@@ -56,6 +57,8 @@ class Case:
     """When to ask for the history again."""
     empty_until_seconds: float = 0.0
     """Up to here nothing was scraped since the cursor."""
+    excluded: tuple[Excluded, ...] = ()
+    """What is to be left out once samples of it are old enough to be judged, in order of time."""
 
     @property
     def lag_seconds(self) -> float:
@@ -83,6 +86,17 @@ class Case:
         """Where the next question goes on; a stretch that was found empty while the clock was wrong counts no more."""
         cursor = -math.inf if self.state is None else self.state.cursor_seconds
         return max(cursor, self.empty_until_seconds) if self.empty_until_seconds <= now else cursor
+
+    def exclude(self, ranges: Iterable[Excluded]) -> None:
+        """Leave these ranges out, also when nothing shows them any more by the time that the cursor gets there.
+
+        Samples are judged `lag` after a pod was asked to go, which is often gone by then. Only memory knows of it: after
+        a restart a range is known only as far as living pods and those still going show it. What a canary without any
+        available pod loses is found again from status, where a loss is recorded; a pod out of several that went within
+        `lag` before a restart is not, and its last requests count.
+        """
+        cursor = -math.inf if self.state is None else self.state.cursor_seconds
+        self.excluded = tuple(sorted(one for one in {*self.excluded, *ranges} if one[1] > cursor))
 
     def pass_over_gap(self, until_seconds: float) -> None:
         """Go on after a piece from which no window could be made: waiting for it would be for ever.

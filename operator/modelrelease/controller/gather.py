@@ -193,7 +193,7 @@ class Gatherer:
         )
         pods = Pods(
             stable_since_seconds=arms.stable.serving_since_seconds if arms.stable is not None else None,
-            canary_changed_seconds=arms.canary.pods_changed_at_seconds if arms.canary is not None else None,
+            canary_changes_seconds=arms.canary.pod_changes_seconds if arms.canary is not None else (),
         )
         return self._analyst.look(key, watched, status, pods, now)
 

@@ -13,16 +13,20 @@ from modelrelease.ports import Samples
 from modelrelease.rollout.analysis import grid_after, grid_before, judge_settings
 
 
+Excluded = tuple[float, float]
+"""Two grid points, in unix seconds, between which nothing counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pods:
     """What the pods of both arms say about which samples count; unix seconds.
 
     stable_since_seconds: since when stable's oldest pod serves; history before that is another version's.
-    canary_changed_seconds: when the canary's pods last changed; the warm-up begins there.
+    canary_changes_seconds: when the canary's pods changed, as far as they show it; a warm-up begins at each.
     """
 
     stable_since_seconds: float | None = None
-    canary_changed_seconds: float | None = None
+    canary_changes_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +86,20 @@ class Intake:
             pod: self._windows(series, after, history.until_seconds, interval) for pod, series in history.pods.items()
         }
 
-    def advanced(self, state: State, samples: Samples, pods: Pods, *, until: float) -> State:
-        """The state after all windows up to `until` that are complete; the canary's warm-up is left out."""
-        excluded = self._excluded(pods.canary_changed_seconds)
-        for stop in (min(until, excluded[0]), until):
-            if stop > excluded[0] and state.cursor_seconds < excluded[1]:
-                # Also where a window was still open when the pods changed: it must not reach over that.
-                state = skip_to(state, at_seconds=excluded[1])
-            if state.cursor_seconds >= stop:
-                continue
-            for window in self._windows(samples.series, state.cursor_seconds, stop):
-                state = observe(state, self.settings, window)
+    def advanced(self, state: State, samples: Samples, excluded: Sequence[Excluded], *, until: float) -> State:
+        """The state after all windows up to `until` that are complete, without what is excluded (in order of time)."""
+        for begins, ends in excluded:
+            if until <= begins:
+                break
+            # Also where a window was still open when the pods changed: it must not reach over that.
+            state = skip_to(self._observed(state, samples, begins), at_seconds=ends)
+        return self._observed(state, samples, until)
+
+    def _observed(self, state: State, samples: Samples, until: float) -> State:
+        if state.cursor_seconds >= until:
+            return state
+        for window in self._windows(samples.series, state.cursor_seconds, until):
+            state = observe(state, self.settings, window)
         return state
 
     def _windows(
@@ -106,11 +113,10 @@ class Intake:
             scrape_interval_seconds=self.scrape_seconds,
         )
 
-    def _excluded(self, pods_changed_seconds: float | None) -> tuple[float, float]:
-        """Grid points between which nothing counts, in either arm: the canary's pods have just changed."""
-        if pods_changed_seconds is None:
-            return math.inf, math.inf
-        return (
-            grid_before(pods_changed_seconds, self.analysis.interval),
-            grid_after(pods_changed_seconds + self.analysis.warm_up, self.analysis.interval),
-        )
+    def excluded(self, pods: Pods) -> list[Excluded]:
+        """Where nothing counts, in either arm: the canary's pods had just changed."""
+        interval, warm_up = self.analysis.interval, self.analysis.warm_up
+        return [
+            (grid_before(changed, interval), grid_after(changed + warm_up, interval))
+            for changed in pods.canary_changes_seconds
+        ]

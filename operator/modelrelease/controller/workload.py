@@ -40,6 +40,7 @@ def deployment_seen(manifest: Manifest, pods: Sequence[Manifest], container: str
     digests = tuple(sorted({digest for pod in living if (digest := _digest(pod, name))}))
     image = chosen.get("image", "")
     ready_digests = sorted({digest for pod in ready if _repository(digest := _digest(pod, name)) == _repository(image)})
+    changes = sorted([*since, *_taken_away(pods)])
     replicas = spec.get("replicas", 1)
     restarts = sum(_restarts(pod) for pod in living)
     return DeploymentSeen(
@@ -54,7 +55,8 @@ def deployment_seen(manifest: Manifest, pods: Sequence[Manifest], container: str
         env=tuple((item["name"], item.get("value", "")) for item in chosen.get("env") or [] if "valueFrom" not in item),
         digest=ready_digests[0] if ready_digests else "",
         digests=digests,
-        pods_changed_at_seconds=max([*since, *_taken_away(pods)], default=None),
+        pods_changed_at_seconds=max(changes, default=None),
+        pod_changes_seconds=tuple(changes),
         serving_since_seconds=min(since, default=None),
         has_crashed=any(_has_crashed(pod) for pod in living),
         crash_loop=any(_is_crash_looping(pod) for pod in living),

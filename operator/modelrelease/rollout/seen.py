@@ -73,6 +73,8 @@ class DeploymentSeen:
     """All digests reported by its pods: more than one means that a tag changed its content."""
     pods_changed_at_seconds: float | None
     """When the set of ready pods last changed: one became ready, or was asked to go."""
+    pod_changes_seconds: tuple[float, ...]
+    """All such moments that its pods still show, in order."""
     serving_since_seconds: float | None
     """Since when its oldest ready pod is ready: what was measured before tells nothing about the pods of today."""
     has_crashed: bool

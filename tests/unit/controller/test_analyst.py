@@ -86,6 +86,13 @@ class Bench:
         changes: dict[str, Any] = {"step": step, "step_started_at": self.clock.now(), "judge": entered.to_json()}
         self.status = self.status.model_copy(update=changes)
 
+    async def begun_slowly(self) -> None:
+        """As `begun`, with the history that slow scrapes need."""
+        self.traffic(600, to_canary=0)
+        state = (await self.tick()).state
+        assert state is not None
+        self.enter(1, state)
+
     async def begun(self) -> State:
         """Baseline read and the first step entered."""
         self.traffic(70, to_canary=0)
@@ -303,7 +310,7 @@ async def test_warm_up_counts_in_neither_arm(interval: str) -> None:
     bench.enter(1, state)
     bench.traffic(10)
     changed = bench.clock.now()
-    bench.pods = Pods(canary_changed_seconds=changed)
+    bench.pods = Pods(canary_changes_seconds=(changed,))
     for _ in range(19):
         bench.traffic(1, errors=5)
         await bench.tick()
@@ -315,6 +322,58 @@ async def test_warm_up_counts_in_neither_arm(interval: str) -> None:
     assert 0 == state.errors.step.canary_bad
     assert state.errors.step.canary > 100
     assert state.errors.step.stable <= 2 * state.errors.step.canary + 40
+
+
+async def _evicted(*, before: int, after: int) -> AnalysisSeen:
+    """A pod of several is asked to go, and its object is gone 5 s later; errors at the proxies before and after."""
+    bench = Bench(interval="10s", warm_up="30s", scrape=15.0, lag="30s")
+    await bench.begun_slowly()
+    bench.traffic(150 - before)
+    bench.traffic(before, errors=5)
+    await bench.tick()
+    ready, asked = bench.pods.canary_changes_seconds, bench.clock.now()
+    bench.pods = Pods(canary_changes_seconds=(*ready, asked))
+    bench.traffic(5, errors=min(5, after))
+    await bench.tick()
+    bench.pods = Pods(canary_changes_seconds=ready)
+    bench.traffic(10, errors=min(5, after))
+    for _ in range(60):
+        await bench.tick()
+        bench.traffic(5)
+    return await bench.tick()
+
+
+async def test_an_evicted_pod_is_no_evidence_also_when_its_object_is_gone_before_it_is_judged() -> None:
+    seen = await _evicted(before=0, after=5)
+    assert seen.assessment is not None
+    assert (False, 0) == (seen.assessment.rollback, seen.state.errors.step.canary_bad if seen.state else None)
+    assert seen.requests_in_step > 500
+
+
+async def test_what_was_before_a_pod_was_asked_to_go_still_counts() -> None:
+    seen = await _evicted(before=60, after=0)
+    assert seen.assessment is not None
+    assert seen.assessment.rollback
+
+
+async def test_the_warm_up_of_each_pod_is_left_out_where_another_one_follows_within_the_lag() -> None:
+    bench = Bench(interval="10s", warm_up="20s", scrape=15.0, lag="30s")
+    await bench.begun_slowly()
+    bench.traffic(150)
+    await bench.tick()
+    first = bench.clock.now()
+    bench.pods = Pods(canary_changes_seconds=(first,))
+    bench.traffic(20, errors=5)
+    await bench.tick()
+    bench.pods = Pods(canary_changes_seconds=(first, bench.clock.now()))
+    bench.traffic(5, errors=5)
+    bench.traffic(15)
+    for _ in range(20):
+        await bench.tick()
+        bench.traffic(5)
+    state = bench.look().state
+    assert state is not None
+    assert 0 == state.errors.step.canary_bad
 
 
 HEALTH: dict[str, tuple[Any, MetricsHealth, str]] = {

@@ -211,6 +211,7 @@ def test_when_its_pods_changed() -> None:
     later["status"]["conditions"][0]["lastTransitionTime"] = "2027-01-15T08:00:30Z"
     seen = deployment_seen(_deployment(), [_pod(), later], None)
     assert (READY_SECONDS + 30, READY_SECONDS) == (seen.pods_changed_at_seconds, seen.serving_since_seconds)
+    assert (READY_SECONDS, READY_SECONDS + 30) == seen.pod_changes_seconds
 
 
 def test_a_pod_that_is_taken_away_is_a_change_from_when_it_was_asked_to_go() -> None:
