@@ -28,7 +28,7 @@ from localcluster.part import Part, wait_until
 from localcluster.ports import GATEWAY, LOOPBACK, PROMETHEUS, PROMETHEUS_CLUSTER_IP
 from localcluster.preflight import ports_for_missing_parts, require_root
 from localcluster.progress import Report, Silent
-from localcluster.provision import go, rootfs
+from localcluster.provision import debian, go, rootfs
 from localcluster.supervision import PartStatus, Supervision
 
 
@@ -94,6 +94,8 @@ class Cluster:
         with exclusive(self.cache.locks / "cluster"):
             if self.data.records.exists():
                 self._take_down(chosen)
+            if purge:
+                debian.allow_daemons(self.cache, debian.POLICY)
             if purge and self.data.root.exists():
                 shutil.rmtree(self.data.root)
                 self._drawn = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from localcluster.locks import exclusive
 from localcluster.progress import Report
 
 CNI_PLUGINS = Path("/usr/lib/cni")
-_POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY = Path("/usr/sbin/policy-rc.d")
+_OURS = "# Written by modelrelease's local cluster for one installation; safe to delete when none runs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ def missing(packages: Iterable[Package]) -> list[str]:
 def install(cache: Cache, packages: Iterable[Package], report: Report) -> None:
     """Install what is missing. Debian would start daemons of its own: they are forbidden to, for this one command."""
     with report.part("debian packages") as line:
+        if os.geteuid() == 0:
+            allow_daemons(cache, POLICY)
         absent = missing(packages)
         if not absent:
             line.show("cached")
@@ -84,13 +88,34 @@ def _apt(cache: Cache, names: list[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     log = cache.root / "logs" / "apt.log"
     run_into(log, ["apt-get", "update", "-q"], environment=environment, timeout_seconds=300)
-    forbid = not _POLICY.exists()
-    if forbid:
-        _POLICY.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
-        _POLICY.chmod(0o755)
-    try:
+    with no_daemons(POLICY):
         words = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *names]
         run_into(log, words, environment=environment, timeout_seconds=900)
+
+
+@contextmanager
+def no_daemons(policy: Path) -> Iterator[None]:
+    """Forbid packages to start daemons, unless somebody forbids it already. A kill leaves the ban behind."""
+    if not policy.exists():
+        policy.write_text(f"#!/bin/sh\n{_OURS}\nexit 101\n", encoding="ascii")
+        policy.chmod(0o755)
+    try:
+        yield
     finally:
-        if forbid:
-            _POLICY.unlink(missing_ok=True)
+        _remove_ours(policy)
+
+
+def allow_daemons(cache: Cache, policy: Path) -> None:
+    """Remove the ban that an installation of ours left when it was killed; one that is under way is waited for."""
+    if _is_ours(policy):
+        with exclusive(cache.locks / "apt"):
+            _remove_ours(policy)
+
+
+def _remove_ours(policy: Path) -> None:
+    if _is_ours(policy):
+        policy.unlink()
+
+
+def _is_ours(policy: Path) -> bool:
+    return policy.exists() and _OURS in policy.read_text(encoding="utf-8", errors="replace")
