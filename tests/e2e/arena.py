@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from demo.errors import DemoError
 from demo.kube import Kube
-from demo.manifests import MODEL_RELEASE, ROUTE, VIRTUAL_SERVICE, Model, canary_weight, model_release
+from demo.manifests import MODEL_RELEASE, ROUTE, VIRTUAL_SERVICE, Model, canary_weight, model_release, namespace
 from demo.measure import Release, arms
 from demo.performance import Ground, Performance, perform, served_model
 from demo.play import count_writes
@@ -119,6 +120,10 @@ class Arena:
             seen=self.tell,
         )
 
+    def wait_calm(self) -> None:
+        """Until clients have got answers for a second, and no errors any more."""
+        wait_for("a second of traffic without errors", lambda: _is_calm(self.traffic, self.traffic.rate), 60)
+
     def wait_known_latency(self) -> None:
         """Until stable has answered often enough for its P99 to be known; before, latency is not compared."""
         wait_for(f"{KNOWN_REQUESTS} requests", lambda: len(self.traffic.records) >= KNOWN_REQUESTS, 60)
@@ -203,20 +208,43 @@ def arena_in(
 ) -> Iterator[Arena]:
     """Serve the model and send pictures. `route` replaces the VirtualService, `others` are applied too."""
     kube = stage.kube(model.namespace)
-    kube.run("delete", "namespace", model.namespace, "--ignore-not-found", timeout_seconds=120)
+    _clear(kube)
     original = served_model(kube, model, stage.images[version])
     if others or route:
         kube.apply(*others, *([route] if route else []))
         original = kube.get(VIRTUAL_SERVICE, model.name) or original
+    with _watched(stage, model, rate, original) as made:
+        made.wait_calm()
+        yield made
+
+
+@contextmanager
+def empty_arena(stage: Stage, model: Model) -> Iterator[Arena]:
+    """An empty namespace, and pictures that come in already: until something serves, clients get errors."""
+    kube = stage.kube(model.namespace)
+    _clear(kube)
+    kube.apply(namespace(model))
+    with _watched(stage, model, RATE, {}) as made:
+        yield made
+
+
+def _clear(kube: Kube) -> None:
+    kube.run("delete", "namespace", kube.namespace, "--ignore-not-found", timeout_seconds=120)
+
+
+@contextmanager
+def _watched(stage: Stage, model: Model, rate: float, original: Manifest) -> Iterator[Arena]:
+    kube = stage.kube(model.namespace)
     try:
         with ExitStack() as stack:
             routes = stack.enter_context(Watch(kube, VIRTUAL_SERVICE, model.name))
             releases = stack.enter_context(Watch(kube, MODEL_RELEASE, model.name))
             output = BUILD / "e2e" / f"{model.namespace}.tsv"
             traffic = stack.enter_context(Traffic(stage.target(model.host), rate, output))
-            made = Arena(stage, Ground(model, kube, traffic, releases, routes, original))
-            wait_for("a second of traffic without errors", lambda: _is_calm(traffic, rate), 60)
-            yield made
+            yield Arena(stage, Ground(model, kube, traffic, releases, routes, original))
+            sent = traffic.stop().sent
+            if sent != len(traffic.records):
+                raise DemoError(f"of {sent} requests that were sent, {len(traffic.records)} have a record")
     finally:
         kube.run("delete", "namespace", model.namespace, "--wait=false", timeout_seconds=60)
 
@@ -232,4 +260,15 @@ def renamed(model: Model, name: str) -> Model:
     return replace(model, name=name)
 
 
-__all__ = ["ANALYSIS", "HOLD_FIRST", "RATE", "ROUTE", "STEPS", "STRATEGY", "Arena", "arena_in", "renamed"]
+__all__ = [
+    "ANALYSIS",
+    "HOLD_FIRST",
+    "RATE",
+    "ROUTE",
+    "STEPS",
+    "STRATEGY",
+    "Arena",
+    "arena_in",
+    "empty_arena",
+    "renamed",
+]
