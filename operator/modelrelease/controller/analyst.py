@@ -21,6 +21,9 @@ from modelrelease.ports import Clock, Key, Metrics, Samples, Watched
 from modelrelease.rollout.analysis import grid_before, judge_settings
 from modelrelease.rollout.seen import AnalysisSeen, MetricsHealth
 
+CATCH_UP_SECONDS = 4.0
+"""How long a tick begins new questions for releases that lag; the others wait for it."""
+
 TICK_PHASE_SECONDS = 0.02
 """Ticks come just after a grid point has become old enough."""
 
@@ -85,8 +88,9 @@ class Analyst:
             return case
         scrape = self._providers[snapshot.analysis.provider].scrape_interval_seconds
         answer = case.answer if case is not None and case.watched == watched else Answer()
-        excluded = case.excluded if case is not None and case.identity[0] == identity[0] else ()
-        case = Case(watched, snapshot.analysis, scrape, identity, _restored(status), answer, excluded=excluded)
+        before, case = case, Case(watched, snapshot.analysis, scrape, identity, _restored(status), answer)
+        if before is not None and before.identity[0] == identity[0]:
+            case.excluded, case.asked_at_seconds = before.excluded, before.asked_at_seconds
         self._cases[key] = case
         return case
 
@@ -165,18 +169,30 @@ class Analyst:
         """Ask once, for all releases that are up to date together and for each that lags by itself."""
         metrics, now = self._providers[provider], self._clock.now()
         cases = {key: case for key, case in self._cases.items() if case.analysis.provider == provider}
-        together: dict[Key, Case] = {}
-        for key, case in cases.items():
-            if case.is_patient(now):
-                continue
-            if case.is_behind(now):
-                end = case.end_seconds(now)
-                await self._ask(metrics, {key: case}, case.start_seconds(now), end, is_piece=end < now)
-            elif case.has_news(now):
-                together[key] = case
+        asking = {key: case for key, case in cases.items() if not case.is_patient(now)}
+        behind = [key for key, case in asking.items() if case.is_behind(now)]
+        together = {key: case for key, case in asking.items() if key not in behind and case.has_news(now)}
         if together:
             start = min(case.start_seconds(now) for case in together.values())
             await self._ask(metrics, together, start, now)
+        await self._catch_up(metrics, {key: asking[key] for key in behind})
+
+    async def _catch_up(self, metrics: Metrics, behind: Mapping[Key, Case]) -> None:
+        """Ask for each release that lags, the one that waits longest first, as long as the next tick can wait.
+
+        At least one is asked in each tick, and then goes to the end of the line: all get their turn, while those with
+        traffic are never kept waiting by more than CATCH_UP_SECONDS and one answer.
+        """
+        began = self._clock.monotonic()
+        for key, case in sorted(behind.items(), key=lambda item: item[1].asked_at_seconds):
+            if self._cases.get(key) is not case:
+                continue  # forgotten, or begun anew, while others were asked
+            now = self._clock.now()
+            end = case.end_seconds(now)
+            case.asked_at_seconds = self._clock.monotonic()
+            await self._ask(metrics, {key: case}, case.start_seconds(now), end, is_piece=end < now)
+            if self._clock.monotonic() - began >= CATCH_UP_SECONDS:
+                return
 
     async def _ask(
         self, metrics: Metrics, cases: Mapping[Key, Case], start: float, end: float, *, is_piece: bool = False
@@ -189,7 +205,7 @@ class Analyst:
                     case.answer.pods = await _ask_pods(metrics, case.watched, start, end)
         except MetricsUnavailable as failure:
             for key, case in cases.items():
-                case.answer.failure = str(failure)
+                case.fail(str(failure))
                 self._wake(key)
             return
         for key, case in cases.items():

@@ -51,10 +51,14 @@ class Case:
     answer: Answer = field(default_factory=Answer)
     reads_more: bool = False
     """Whether more of stable's history is read than the baseline."""
+    short: State | None = None
+    """The state from the baseline alone, while more is read: taken where that cannot be had."""
     history_missing: str = ""
     """Why stable's history is not enough yet, in a sentence."""
     ask_from_seconds: float = 0.0
     """When to ask for the history again."""
+    asked_at_seconds: float = -math.inf
+    """When it was last asked for by itself, by the clock that never jumps."""
     empty_until_seconds: float = 0.0
     """Up to here nothing was scraped since the cursor."""
     excluded: tuple[Excluded, ...] = ()
@@ -91,9 +95,9 @@ class Case:
         """Leave these ranges out, also when nothing shows them any more by the time that the cursor gets there.
 
         Samples are judged `lag` after a pod was asked to go, which is often gone by then. Only memory knows of it: after
-        a restart a range is known only as far as living pods and those still going show it. What a canary without any
-        available pod loses is found again from status, where a loss is recorded; a pod out of several that went within
-        `lag` before a restart is not, and its last requests count.
+        a restart a range is known only as far as living pods and those still going show it. Where the last available
+        pod was taken away, the loss stands in status and moves the checkpoint; a pod out of several that went within
+        `lag` before a restart is forgotten, and what was lost with it counts.
         """
         cursor = -math.inf if self.state is None else self.state.cursor_seconds
         self.excluded = tuple(sorted(one for one in {*self.excluded, *ranges} if one[1] > cursor))
@@ -148,10 +152,19 @@ class Case:
             )
             self.ask_from_seconds = self.answer.end_seconds + min(left, HISTORY_AGAIN_SECONDS)
         elif short and not self.reads_more and left < 0:
-            self.reads_more = True
+            self.reads_more, self.short = True, state
             self.answer = Answer()
         else:
             self.state = state
+
+    def fail(self, failure: str) -> None:
+        """There was no answer.
+
+        A longer history that cannot be read is done without: a query that is too large fails the next time as well.
+        """
+        if self.state is None and self.short is not None:
+            self.state, self.short = self.short, None
+        self.answer.failure = failure
 
     def has_news(self, now: float) -> bool:
         """Whether a grid point has become old enough since the last answer, or there was none."""

@@ -12,7 +12,6 @@ from modelrelease.judge import Series, Settings, State, Window, begin, enter_ste
 from modelrelease.ports import Samples
 from modelrelease.rollout.analysis import grid_after, grid_before, judge_settings
 
-
 Excluded = tuple[float, float]
 """Two grid points, in unix seconds, between which nothing counts."""
 

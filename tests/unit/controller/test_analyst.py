@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +17,7 @@ from modelrelease.api.status import Phase, ReleaseStatus
 from modelrelease.controller.analyst import Analyst
 from modelrelease.controller.case import CHUNK_SECONDS, LONGER_HISTORY
 from modelrelease.controller.intake import Pods
+from modelrelease.errors import MetricsUnavailable
 from modelrelease.judge import State, enter_step
 from modelrelease.ports import Key, Samples, Senders, Watched
 from modelrelease.rollout.analysis import grid_after, judge_settings
@@ -30,11 +33,19 @@ class Prometheus(FakeMetrics):
     """Remembers what was asked."""
 
     asked: list[tuple[int, float, float]] = field(default_factory=list)
+    keys: list[set[Key]] = field(default_factory=list)
+    clock: FakeClock = field(default_factory=FakeClock)
+    seconds_per_answer: float = 0.0
+    longest_seconds: float = math.inf
 
     async def query(
         self, watched: Mapping[Key, Watched], *, start_seconds: float, end_seconds: float
     ) -> Mapping[Key, Samples]:
         self.asked.append((len(watched), start_seconds, end_seconds))
+        self.keys.append(set(watched))
+        self.clock.advance(self.seconds_per_answer)
+        if end_seconds - start_seconds > self.longest_seconds:
+            raise MetricsUnavailable("query processing would load too many samples")
         return await super().query(watched, start_seconds=start_seconds, end_seconds=end_seconds)
 
 
@@ -43,7 +54,7 @@ class Bench:
 
     def __init__(self, *, interval: str = "1s", warm_up: str = "0s", scrape: float = 1.0, lag: str = "2s") -> None:
         self.clock = FakeClock()
-        self.metrics = Prometheus(scrape_interval_seconds=scrape)
+        self.metrics = Prometheus(scrape_interval_seconds=scrape, clock=self.clock)
         self.scrape_seconds = scrape
         self.woken: list[Key] = []
         spec = spec_of(analysis={"interval": interval, "warmUp": warm_up, "lag": lag})
@@ -215,6 +226,40 @@ async def test_more_history_is_read_where_there_is_more_and_the_baseline_has_too
     seen = await bench.tick()
     assert seen.state is not None
     assert LONGER_HISTORY * 90 < seen.state.errors.past[1] <= 600
+
+
+async def test_where_more_history_cannot_be_read_the_baseline_is_enough() -> None:
+    bench = Bench(interval="60s", scrape=60.0, lag="60s")
+    bench.metrics.longest_seconds = 2 * bench.analysis.baseline
+    for _ in range(60):
+        bench.metrics.count("a", "stable", 10)
+        bench.clock.advance(60.0)
+        bench.metrics.scrape(bench.clock.now())
+    assert (await bench.tick()).state is None
+    seen = await bench.tick()
+    assert (MetricsHealth.UNAVAILABLE, True) == (seen.health, seen.state is not None)
+    assert MetricsHealth.FRESH is (await bench.tick()).health
+    assert 2 == sum(end - start > 400 for _, start, end in bench.metrics.asked)
+
+
+async def test_releases_that_lag_keep_nobody_waiting_and_all_get_their_turn() -> None:
+    bench = Bench()
+    await bench.begun()
+    lagging = [Key("vision", str(number)) for number in range(5)]
+    beginning = bench.status.model_copy(update={"judge": None, "step": 0, "step_started_at": None})
+    bench.metrics.seconds_per_answer = 3.0
+    turns: Counter[Key] = Counter()
+    for _ in range(5):
+        bench.traffic(3)
+        bench.metrics.keys.clear()
+        bench.look()
+        for key in lagging:
+            bench.analyst.look(key, WATCHED, beginning, Pods(stable_since_seconds=1e12), bench.clock.now())
+        await bench.analyst.tick("default")
+        assert {KEY} == bench.metrics.keys[0]
+        assert 3 == len(bench.metrics.keys)
+        turns.update(key for keys in bench.metrics.keys[1:] for key in keys)
+    assert dict.fromkeys(lagging, 2) == turns
 
 
 async def test_one_query_answers_for_all_releases() -> None:
