@@ -10,7 +10,8 @@ from modelrelease.api.status import Phase
 
 RATE_PER_SECOND: Final = 50.0
 
-# A production release takes an hour or a day; a demonstration has minutes. What is scaled down, and from what:
+# With the defaults this traffic makes a release of about an hour, less of it one of hours; a demonstration has minutes.
+# What is scaled down, and from what:
 WEIGHTS: Final = (1, 5, 20, 50, 100)
 STRATEGY: Final[dict[str, Any]] = {
     "steps": [{"weight": weight, "minDuration": "10s"} for weight in WEIGHTS],  # 1m
@@ -27,7 +28,7 @@ ANALYSIS: Final[dict[str, Any]] = {
     "latencyP99": {"maxRatio": 3},  # 1.2
 }
 SCALED: Final = (
-    "Scaled down for minutes instead of hours: minDuration 10s (1m), bakeTime 20s (5m), drainDelay 5s (30s), "
+    "Scaled down from about an hour to minutes: minDuration 10s (1m), bakeTime 20s (5m), drainDelay 5s (30s), "
     "progressDeadline 60s (10m), interval 1s (10s), lag 1s, warmUp 5s (30s), harmBudget 0.02 (0.002), "
     "errorRate.maxIncrease 0.02 (0.001), latencyP99.maxRatio 3 (1.2)."
 )
