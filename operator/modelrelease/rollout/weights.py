@@ -10,6 +10,7 @@ from modelrelease.rollout.conditions import Stall
 from modelrelease.rollout.decision import Announcement, Decision, SetWeight
 from modelrelease.rollout.guard import ACTIVE, SHIFTING
 from modelrelease.rollout.outcome import conclude
+from modelrelease.rollout.retreat import GONE
 from modelrelease.rollout.seen import MetricsHealth, Seen
 from modelrelease.rollout.steering import FIGHT_REASON
 
@@ -20,9 +21,10 @@ def route_gone(seen: Seen, now: float) -> Decision | None:
     """The route cannot be managed: say why, guess nothing, go on when it is back."""
     if seen.route is not None or seen.status.phase not in ACTIVE:
         return None
-    if seen.status.phase is Phase.PROMOTING and seen.status.weight == 0 and seen.canary is None:
-        return None  # it is not needed any more
     reason, sentence = seen.route_problem or ("RouteUnknown", "The route could not be read.")
+    has_returned = seen.status.phase is Phase.PROMOTING and seen.status.weight == 0
+    if has_returned and (seen.canary is None or reason in GONE):
+        return None  # it is not needed any more, and what is gone sends the canary nothing
     return conclude(seen, now, sentence, stall=Stall(reason, sentence))
 
 

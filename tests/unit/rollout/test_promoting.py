@@ -16,6 +16,7 @@ from modelrelease.api.status import (
 from modelrelease.rollout.canary import completed
 from modelrelease.rollout.decide import decide
 from modelrelease.rollout.decision import (
+    DeleteCanary,
     RestoreRoute,
     SetStableTemplate,
     SetWeight,
@@ -266,6 +267,30 @@ PROMOTION = (
         _promoting(is_deleting=True, stable=_stable_with(NEW_IMAGE), status={"weight": 0}, route=THIRD),
         RestoreRoute(),
         {"phase": Phase.PROMOTING},
+    ),
+    Case(
+        "nor does it wait for a route that is gone",
+        _promoting(
+            is_deleting=True,
+            stable=_stable_with(NEW_IMAGE),
+            status={"weight": 0},
+            route=None,
+            route_problem=("VirtualServiceMissing", "It is gone."),
+        ),
+        DeleteCanary("uid-canary"),
+        {"phase": Phase.PROMOTING},
+    ),
+    Case(
+        "a route that cannot be read may still send the canary something",
+        _promoting(
+            stable=_stable_with(NEW_IMAGE),
+            status={"weight": 0},
+            route=None,
+            route_problem=("RouteUnsupported", "It cannot be read."),
+        ),
+        None,
+        {"phase": Phase.PROMOTING},
+        "cannot be read",
     ),
     Case(
         "also where only the route says so",
