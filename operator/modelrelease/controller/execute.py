@@ -129,8 +129,11 @@ class Executor:
             raise Conflict("stable's Deployment has just gone")
         manifest = cast(dict[str, Any], copy.deepcopy(stable.manifest))
         manifest["spec"]["template"] = template
+        annotations = manifest["metadata"].get("annotations") or {}
         if mark:
-            manifest["metadata"].setdefault("annotations", {})[TEMPLATE] = mark
+            manifest["metadata"]["annotations"] = {**annotations, TEMPLATE: mark}
+        else:
+            annotations.pop(TEMPLATE, None)  # none before: a promotion that is taken back must leave none
         await self._cluster.replace(Kind.DEPLOYMENT, manifest)
 
     async def _patch_release(self, release: Manifest, metadata: Manifest) -> None:

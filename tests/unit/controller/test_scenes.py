@@ -227,6 +227,18 @@ async def test_a_template_creates_what_serves_and_is_released_when_edited() -> N
     assert all(world.exists(kind, name) for kind, name in kept)
 
 
+async def test_an_adoption_that_is_aborted_in_its_promotion_is_not_taken_for_released() -> None:
+    adopted = {"spec": {"containers": [{**TEMPLATE["spec"]["containers"][0], "args": ["--half"]}]}}
+    world = await _world(image=STABLE_IMAGE, workload={"deployment": NAME, "template": adopted})
+    await world.run(900, until=lambda one: "args" in _container(one))
+    world.annotate("abort", "true")
+    await world.run(60, until=_over)
+    await world.run(10)
+    stable = cast(dict[str, Any], world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, NAME))
+    assert (Phase.ROLLED_BACK, False) == (world.status.phase, "args" in _container(world))
+    assert {} == stable["metadata"].get("annotations", {})
+
+
 async def test_an_edit_of_the_route_applies_to_the_next_release() -> None:
     world = await _world()
     await world.run(300, until=lambda one: one.weight == 5)
