@@ -12,7 +12,7 @@ from modelrelease.rollout.decision import Announcement, Decision, SetWeight
 from modelrelease.rollout.outcome import conclude, stable_tag, stalled
 from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.revision import revision_of
-from modelrelease.rollout.running import has_env, mark_of
+from modelrelease.rollout.running import has_env, image_promoted, mark_of
 from modelrelease.rollout.seen import DeploymentSeen, Seen
 from modelrelease.rollout.steering import abort_request, remembered
 
@@ -54,7 +54,7 @@ def _has_returned(seen: Seen) -> bool:
     if status.weight == 0:
         return True
     at_zero = seen.route is not None and seen.route.weight_percent == 0
-    return at_zero and stable.is_rolled_out and stable.image == status.promoted_image
+    return at_zero and stable.is_rolled_out and stable.image == image_promoted(status)
 
 
 def superseded(seen: Seen, now: float) -> Decision | None:

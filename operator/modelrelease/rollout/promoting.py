@@ -21,7 +21,7 @@ from modelrelease.rollout.outcome import conclude, ended, history_with, stable_t
 from modelrelease.rollout.progressing import hold, is_fresh
 from modelrelease.rollout.retreat import release_autoscaler, retreat
 from modelrelease.rollout.revision import revision_of, template_digest
-from modelrelease.rollout.running import has_env, leftovers, template_mark, template_of, without_nulls
+from modelrelease.rollout.running import has_env, image_promoted, leftovers, template_mark, template_of, without_nulls
 from modelrelease.rollout.seen import DeploymentSeen, Manifest, Seen
 
 SETTLE_SECONDS = 5.0
@@ -57,7 +57,6 @@ def _begin(seen: Seen, now: float) -> Decision:
     if stable is None:
         sentence = "Stable's Deployment is gone; the canary keeps serving. Create the Deployment again to go on."
         return conclude(seen, now, sentence, stall=Stall("DeploymentMissing", sentence))
-    image = seen.status.canary.digest or seen.spec.image
     tag = image_tag(seen.status.canary.image)
     sentence = f"The bake is over: stable {stable.name} now gets {tag} while the canary serves."
     return conclude(
@@ -68,7 +67,6 @@ def _begin(seen: Seen, now: float) -> Decision:
             "phase": Phase.PROMOTING,
             "phase_started_at": now,
             "stable_template": template_of(stable),
-            "promoted_image": image,
         },
         announcements=(Announcement("Promoting", sentence),),
         again_seconds=0.0,
@@ -94,7 +92,7 @@ def _superseded(seen: Seen, now: float) -> Decision | None:
     stable, status = seen.stable, seen.status
     if _is_as_released(seen) or status.weight == 0 or stable is None:
         return None
-    if stable.image == status.promoted_image and _was_touched(stable, status.stable_template):
+    if stable.image == image_promoted(status) and _was_touched(stable, status.stable_template):
         return None
     sentence = (
         f"The release of {image_tag(seen.status.canary.image)} gives way: the specification now asks for "
@@ -119,7 +117,7 @@ def _canary_lost(seen: Seen, now: float) -> Decision | None:
     if stable is None or stable.available == 0:
         sentence = "Neither the canary nor stable has an available pod; waiting for either."
         return conclude(seen, now, sentence, stall=Stall("NothingAvailable", sentence), again_seconds=1.0)
-    if stable.is_rolled_out and stable.image == status.promoted_image:
+    if stable.is_rolled_out and stable.image == image_promoted(status):
         return None  # stable is through already: go on and give it the traffic
     back = stable_tag(status, status.stable.image)
     sentence = f"The canary was lost while stable was being replaced; stable goes back to {back}."
@@ -134,7 +132,7 @@ def _wanted_template(seen: Seen) -> Manifest:
     base = before if wanted is None else completed(wanted, before)
     dropped = seen.status.released_env if wanted is None else []
     asked = {variable.name for variable in seen.spec.env}
-    return with_release(base, seen.spec, seen.status.promoted_image, [one for one in dropped if one.name not in asked])
+    return with_release(base, seen.spec, image_promoted(seen.status), [one for one in dropped if one.name not in asked])
 
 
 def _stable_template(seen: Seen, now: float) -> Decision | None:
@@ -144,7 +142,7 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
     if stable is None:
         sentence = "Stable's Deployment is gone; the canary keeps serving. Create the Deployment again to go on."
         return conclude(seen, now, sentence, stall=Stall("DeploymentMissing", sentence))
-    if stable.image == status.promoted_image and (not _is_as_released(seen) or _has_rest(seen, stable)):
+    if stable.image == image_promoted(status) and (not _is_as_released(seen) or _has_rest(seen, stable)):
         return None
     wanted = _wanted_template(seen)
     return conclude(
@@ -228,6 +226,7 @@ def _finish(seen: Seen, now: float) -> Decision:
         "outcome_reason": "Succeeded",
         "released_revision": status.revision,
         "released_image": status.canary.image,
+        "promoted_image": image_promoted(status),
         "released_env": released.env,
         "released_template": template_digest(released.workload.template),
         "history": history_with(status, Outcome.SUCCEEDED, message, now),

@@ -61,6 +61,12 @@ def template_mark(deployment: DeploymentSeen) -> str:
     return str((metadata.get("annotations") or {}).get(TEMPLATE, ""))
 
 
+def image_promoted(status: ReleaseStatus) -> str:
+    """What the release under way gives stable, by digest where one is known. It becomes `status.promoted_image` once it
+    is through: until then a promotion may be taken back, and stable runs what was promoted before."""
+    return status.canary.digest or status.canary.image
+
+
 def runs(spec: ModelReleaseSpec, status: ReleaseStatus, stable: DeploymentSeen) -> bool:
     """Whether stable's Deployment is what the specification asks for, by tag or by the digest promoted for it."""
     by_promotion = spec.image == status.released_image and stable.image == status.promoted_image

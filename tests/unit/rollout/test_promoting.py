@@ -46,7 +46,6 @@ PROMOTING: dict[str, Any] = {
     "weight": 100,
     "confirmed_weight": 100,
     "stable_template": STABLE_TEMPLATE,
-    "promoted_image": NEW_IMAGE,
 }
 
 
@@ -97,9 +96,9 @@ PROMOTION = (
     ),
     Case(
         "the bake is over",
-        seen_of(Phase.BAKING, status=BAKED, canary=TEN),
+        seen_of(Phase.BAKING, status={**BAKED, "promoted_image": STABLE_IMAGE}, canary=TEN),
         None,
-        {"phase": Phase.PROMOTING, "stable_template": STABLE_TEMPLATE, "promoted_image": NEW_IMAGE},
+        {"phase": Phase.PROMOTING, "stable_template": STABLE_TEMPLATE, "promoted_image": STABLE_IMAGE},
     ),
     Case(
         "no promotion without metrics",
@@ -129,12 +128,12 @@ PROMOTION = (
     Case("stable gets the image", _promoting(), SetStableTemplate(_template_of(NEW_IMAGE))),
     Case(
         "an environment alone",
-        _promoting(ENV, status={"promoted_image": STABLE_IMAGE}),
+        _promoting(ENV),
         SetStableTemplate(_template_of(STABLE_IMAGE, env=[{"name": "MODEL", "value": "b"}])),
     ),
     Case(
         "a template alone",
-        _promoting(CREATED, status={"promoted_image": STABLE_IMAGE}),
+        _promoting(CREATED),
         SetStableTemplate(
             {
                 **completed(CREATED_TEMPLATE, STABLE_TEMPLATE),
@@ -147,7 +146,6 @@ PROMOTION = (
         "a template that stable has already",
         _promoting(
             CREATED,
-            status={"promoted_image": STABLE_IMAGE},
             stable=_stable_with(STABLE_IMAGE, {TEMPLATE: template_digest(CREATED_TEMPLATE)}),
         ),
         SetWeight(0),
@@ -318,7 +316,12 @@ PROMOTION = (
         "the end",
         _promoting(stable=_stable_with(NEW_IMAGE), status={"weight": 0}, route=route_seen(0), canary=None),
         None,
-        {"phase": Phase.SUCCEEDED, "released_revision": REVISION, "stable_template": None},
+        {
+            "phase": Phase.SUCCEEDED,
+            "released_revision": REVISION,
+            "promoted_image": NEW_IMAGE,
+            "stable_template": None,
+        },
     ),
 )
 
