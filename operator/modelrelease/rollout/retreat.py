@@ -20,7 +20,7 @@ from modelrelease.rollout.decision import (
     StampCanary,
 )
 from modelrelease.rollout.labels import VERDICT
-from modelrelease.rollout.outcome import conclude, end_sentence, ended, history_with, stable_tag
+from modelrelease.rollout.outcome import conclude, end_sentence, ended, history_with, stable_tag, stalled
 from modelrelease.rollout.running import template_of, without_nulls
 from modelrelease.rollout.seen import Seen
 
@@ -91,7 +91,8 @@ def _stamp(seen: Seen, now: float) -> Decision | None:
 
 
 def _stable_template(seen: Seen, now: float) -> Decision | None:
-    """Give stable its old template back, and wait for it while the canary still carries the traffic."""
+    """Give stable its old template back, and wait for it while the canary still carries the traffic: for all pods until
+    the progress deadline, then for any."""
     status, stable = seen.status, seen.stable
     if status.stable_template is None or stable is None:
         return None
@@ -100,13 +101,23 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
             seen, now, status.message, effect=SetStableTemplate(status.stable_template, status.released_template)
         )
     canary_serves = seen.canary is not None and seen.canary.available > 0
-    if status.weight > 0 and canary_serves and not stable.is_rolled_out:
-        sentence = (
-            f"{status.outcome_reason}: stable goes back to {image_tag(stable.image)}; the canary serves until its pods "
-            f"are available ({stable.available} of {stable.replicas})."
-        )
+    if status.weight == 0 or not canary_serves or stable.is_rolled_out:
+        return None
+    trouble = f" {stable.trouble.reason}: {stable.trouble.message}" if stable.trouble else ""
+    sentence = (
+        f"{status.outcome_reason}: stable goes back to {image_tag(stable.image)}; the canary serves until its pods "
+        f"are available ({stable.available} of {stable.replicas}).{trouble}"
+    )
+    if not _is_overdue(status, now):
         return conclude(seen, now, sentence)
-    return None
+    # Pods that serve, be they too few, are better than the version that was aborted.
+    return None if stable.available > 0 else stalled(seen, now, "StableUnavailable", sentence)
+
+
+def _is_overdue(status: ReleaseStatus, now: float) -> bool:
+    """Whether stable has had as much time to come back as a canary has to become available."""
+    deadline = status.snapshot.strategy.progress_deadline if status.snapshot is not None else 0.0
+    return now - (status.phase_started_at or now) > deadline
 
 
 def _weight(seen: Seen, now: float) -> Decision | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from modelrelease.api.status import (
     ArmStatus,
+    ConditionType,
     HeldAutoscaler,
     Outcome,
     Phase,
@@ -20,20 +22,21 @@ from modelrelease.rollout.decision import (
     SetWeight,
 )
 from modelrelease.rollout.running import mark_of
-from modelrelease.rollout.seen import AutoscalerSeen, MetricsHealth
+from modelrelease.rollout.seen import AutoscalerSeen, MetricsHealth, Seen
 from simulation.cases import (
     BACK,
     ENTRY,
     NEWER,
     REVISION,
     SPEC,
+    STABLE_TEMPLATE,
     THIRD,
     Case,
     check,
     gone,
     rolling,
 )
-from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, spec_of
+from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, spec_of, stable_seen
 from simulation.world import NEW_IMAGE, STABLE_IMAGE
 
 CHANGED = ENTRY.model_copy(update={"outcome": Outcome.SUPERSEDED, "reason": "CanaryChanged"})
@@ -244,7 +247,25 @@ def test_what_takes_traffic_off_the_canary(case: Case) -> None:
     assert decision.effect is None or decision.effect_first
 
 
+COVERING = {"weight": 100, "confirmed_weight": 100, "stable_template": STABLE_TEMPLATE}
+
+
+def _covering(since_seconds: float, **stable: Any) -> Seen:
+    """The canary covers stable, which goes back to its old template."""
+    status = {**COVERING, "phase_started_at": NOW - since_seconds}
+    return rolling(status=status, route=route_seen(100), stable=stable_seen(is_rolled_out=False, **stable))
+
+
 ROLLING_BACK = (
+    Case(
+        "the canary covers stable until all its pods are back",
+        _covering(29, available=9),
+        None,
+        {"weight": 100},
+        "9 of 10",
+    ),
+    Case("but not beyond the progress deadline", _covering(31, available=9), SetWeight(0), {"weight": 0}),
+    Case("unless stable has no pod at all", _covering(31, available=0), None, {"weight": 100}, "0 of 10"),
     Case("drained: the route gets its shape back", rolling(), RestoreRoute()),
     Case("a third destination does not hold the way back up", rolling(route=THIRD), RestoreRoute()),
     Case("the drain takes its time", rolling(status={"phase_started_at": NOW - 1}), None, {"weight": 0}),
@@ -323,6 +344,12 @@ ROLLING_BACK = (
 @pytest.mark.parametrize("case", ROLLING_BACK, ids=str)
 def test_the_way_back(case: Case) -> None:
     check(case)
+
+
+def test_a_stable_that_does_not_come_back_is_said_to_stall_the_way_back() -> None:
+    early, late = (decide(_covering(since, available=0), NOW).status for since in (29, 31))
+    conditions = [status.condition(ConditionType.STALLED) for status in (early, late)]
+    assert ["NotStalled", "StableUnavailable"] == [one and one.reason for one in conditions]
 
 
 @pytest.mark.parametrize(

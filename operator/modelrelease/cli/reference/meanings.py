@@ -90,7 +90,7 @@ MEANINGS: dict[str, str] = {
     "Stable": "Stable runs what `spec` asks for; nothing to release.",
     "StableDrifted": "Somebody set stable's Deployment to something else than what was released.",
     "StableMissing": "Stable's Deployment or Service vanished while a release was being prepared.",
-    "StableUnavailable": "Stable has no available pod, so that there is nothing to compare the canary with.",
+    "StableUnavailable": "Stable has no available pod: nothing to compare the canary with, or to take its traffic.",
     "Stale": "Prometheus answers, but its newest sample is too old or there is none.",
     "StepDeadlineExceeded": "A step has lasted longer than `strategy.stepDeadline` without enough evidence.",
     "StepStarted": "The canary gets the weight of a step.",
