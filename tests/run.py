@@ -1,8 +1,8 @@
 """All checks and tests in one go, or the stages that are named: check, unit, integration, e2e.
 
 While the tests run that need no cluster, the cluster is built and brought up and the models are trained in the
-background. Each stage leaves a JUnit file and its output in `build/`. The last line counts all tests, as pytest does;
-the exit status is 0 where every stage passed.
+background. Each stage leaves a JUnit file and its output in `build/`. The last line counts all tests, as pytest does,
+and as an error each stage that failed before a test could; the exit status is 0 where every stage passed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,8 @@ LOGS = BUILD / "logs"
 STAGES = ("check", "unit", "integration", "e2e")
 PROGRAMS = Path(sys.executable).parent
 PROGRESS_SECONDS = 30.0
+CHECK_SECONDS = 600.0
+JUNIT_KEYS = ("tests", "failures", "errors", "skipped")
 INFERENCE_PYTHON = ROOT / ".venv-inference" / "bin" / "python"
 FOLDERS = {"MYPYPATH": "operator:deploy/local:inference-image"}
 CHECKS = (
@@ -96,16 +100,20 @@ class Preparation:
         return status == 0
 
 
-def check() -> bool:
-    """Style, types and layers; all of them, whatever the first says."""
-    passed = True
-    for words in CHECKS:
-        say(f"[check] {' '.join(words)}")
-        done = subprocess.run(
-            [PROGRAMS / words[0], *words[1:]], cwd=ROOT, check=False, timeout=600, env={**os.environ, **FOLDERS}
-        )
-        passed = passed and done.returncode == 0
-    return passed
+def check() -> list[str]:
+    """Style, types and layers; all of them, whatever the first says. Those that failed."""
+    return [" ".join(words) for words in CHECKS if not _holds(words)]
+
+
+def _holds(words: tuple[str, ...]) -> bool:
+    say(f"[check] {' '.join(words)}")
+    command = [PROGRAMS / words[0], *words[1:]]
+    try:
+        done = subprocess.run(command, cwd=ROOT, check=False, timeout=CHECK_SECONDS, env={**os.environ, **FOLDERS})
+    except subprocess.TimeoutExpired:
+        say(f"[check] not done after {CHECK_SECONDS:.0f} s")
+        return False
+    return done.returncode == 0
 
 
 def run(suite: Suite) -> bool:
@@ -123,26 +131,34 @@ def run(suite: Suite) -> bool:
     except subprocess.TimeoutExpired:
         say(f"[{suite.name}] not done after {suite.limit_seconds:.0f} s")
         return False
-    return done.returncode == 0
+    return done.returncode == 0 and report.exists()
 
 
-def run_all(suites: Sequence[Suite]) -> bool:
-    """All of them, whatever the first says."""
-    return not sum(not run(suite) for suite in suites)
+def run_all(suites: Sequence[Suite]) -> list[str]:
+    """All of them, whatever the first says. Those that failed."""
+    return [suite.name for suite in suites if not run(suite)]
 
 
-def closing_line(seconds: float) -> str:
-    """The line with which pytest ends, over all suites."""
-    counts = {"failed": 0, "passed": 0, "skipped": 0, "errors": 0}
+def counts_of(name: str) -> Counter[str]:
+    """Tests of a suite by how they ended; nothing where its report is missing or was cut off."""
+    counts: Counter[str] = Counter()
+    with suppress(OSError, ET.ParseError):
+        for suite in ET.parse(REPORTS / f"{name}.xml").getroot().iter("testsuite"):  # noqa: S314 - our own file
+            tests, failed, errors, skipped = (int(suite.get(key, "0")) for key in JUNIT_KEYS)
+            counts.update(failed=failed, errors=errors, skipped=skipped, passed=tests - failed - errors - skipped)
+    return counts
+
+
+def closing_line(seconds: float, failed: Sequence[str]) -> str:
+    """The line with which pytest ends, over all suites. Of what failed, each that no report tells of is an error."""
+    counts: Counter[str] = Counter()
     for path in REPORTS.glob("*.xml"):
-        for suite in ET.parse(path).getroot().iter("testsuite"):  # noqa: S314 - our own file
-            keys = ("tests", "failures", "errors", "skipped")
-            tests, failed, errors, skipped = (int(suite.get(key, "0")) for key in keys)
-            counts["failed"] += failed
-            counts["errors"] += errors
-            counts["skipped"] += skipped
-            counts["passed"] += tests - failed - errors - skipped
-    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        counts += counts_of(path.stem)
+    for name in failed:
+        of_name = counts_of(name)
+        if not of_name["failed"] and not of_name["errors"]:
+            counts["errors"] += 1
+    told = ", ".join(f"{counts[word]} {word}" for word in ("failed", "passed", "skipped", "errors") if counts[word])
     return f" {told or 'no tests ran'} in {seconds:.2f}s ".center(80, "=")
 
 
@@ -156,17 +172,20 @@ def main(arguments: Sequence[str]) -> int:
     for old in REPORTS.glob("*.xml"):
         old.unlink()
     preparation = Preparation() if {"integration", "e2e"} & set(stages) else None
-    passed = check() if "check" in stages else True
+    failed = check() if "check" in stages else []
     if "unit" in stages:
-        passed = run_all(UNIT) and passed
+        failed += run_all(UNIT)
     if preparation is not None and not preparation.wait():
-        passed, stages = False, []
+        failed.append("prepare")
+        stages = ["prepare"]
     for stage, suites in (("integration", INTEGRATION), ("e2e", E2E)):
         if stage in stages:
-            passed = run_all(suites) and passed
-    if stages != ["check"]:
-        say(closing_line(time.monotonic() - began))
-    return 0 if passed else 1
+            failed += run_all(suites)
+    if failed:
+        say(f"failed: {', '.join(failed)}")
+    if failed or stages != ["check"]:
+        say(closing_line(time.monotonic() - began, failed))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -85,12 +85,40 @@ def test_go_is_old_or_new_enough(said: str, is_enough: bool) -> None:
 
 def test_closing_line_counts_all_suites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "REPORTS", tmp_path)
-    assert "no tests ran" in run.closing_line(1)
+    assert "no tests ran" in run.closing_line(1, [])
     suite = '<testsuites><testsuite tests="{}" failures="{}" errors="0" skipped="1"/></testsuites>'
     (tmp_path / "a.xml").write_text(suite.format(10, 2))
     (tmp_path / "b.xml").write_text(suite.format(5, 0))
 
-    assert run.closing_line(12.345).strip("=") == " 2 failed, 11 passed, 2 skipped in 12.35s "
+    (tmp_path / "cut-off.xml").write_text("<testsuites><testsuite")
+
+    failed = ["a", "b", "cut-off", "prepare"]
+    assert run.closing_line(12.345, failed[:1]).strip("=") == " 2 failed, 11 passed, 2 skipped in 12.35s "
+    assert run.closing_line(12.345, failed).strip("=") == " 2 failed, 11 passed, 2 skipped, 3 errors in 12.35s "
+
+
+class Unprepared:
+    """A preparation that fails."""
+
+    def wait(self) -> bool:
+        """Nothing is there."""
+        return False
+
+
+def test_what_fails_before_a_test_can_is_an_error_of_the_closing_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "REPORTS", tmp_path)
+    monkeypatch.setattr(run, "CHECKS", (("python", "-c", "raise SystemExit(1)"), ("python", "-c", "")))
+    monkeypatch.setattr(run, "UNIT", (run.Suite("too-slow", ("tests",), limit_seconds=0.01),))
+    monkeypatch.setattr(run, "Preparation", Unprepared)
+
+    status = run.main([])
+
+    *_, failed, closing = capsys.readouterr().out.splitlines()
+    assert failed == "failed: python -c raise SystemExit(1), too-slow, prepare"
+    assert closing.strip("=").startswith(" 3 errors in ")
+    assert status == 1
 
 
 def test_pods_are_favoured_where_there_are_any(tmp_path: Path) -> None:
