@@ -90,7 +90,7 @@ class Arena:
     def install(self, strategy: Mapping[str, Any] = STRATEGY, analysis: Mapping[str, Any] = ANALYSIS) -> None:
         """A ModelRelease at rest: it names the version that stable runs."""
         self.kube.apply(self.manifest(STABLE, strategy, analysis=dict(analysis)))
-        self.wait_phase(Phase.STABLE, 30)
+        self.wait_phase(Phase.STABLE, 90)
 
     def start(self, version: str) -> float:
         """Release a version; unix seconds of the edit."""
@@ -106,11 +106,11 @@ class Arena:
         """Until the release is in this phase."""
         wait_for(f"phase {phase}", lambda: self.status().phase is phase, timeout_seconds, seen=self.tell)
 
-    def wait_weight(self, weight: int, timeout_seconds: float = 60) -> None:
+    def wait_weight(self, weight: int, timeout_seconds: float = 120) -> None:
         """Until the VirtualService gives the canary this weight, in per cent."""
         wait_for(f"weight {weight}", lambda: self.weight() == weight, timeout_seconds, seen=self.tell)
 
-    def wait_clients_get(self, version: str, timeout_seconds: float = 10) -> None:
+    def wait_clients_get(self, version: str, timeout_seconds: float = 30) -> None:
         """Until clients have got answers of this version."""
         since = time.time()
         wait_for(
@@ -122,13 +122,13 @@ class Arena:
 
     def wait_calm(self) -> None:
         """Until clients have got answers for a second, and no errors any more."""
-        wait_for("a second of traffic without errors", lambda: _is_calm(self.traffic, self.traffic.rate), 60)
+        wait_for("a second of traffic without errors", lambda: _is_calm(self.traffic, self.traffic.rate), 120)
 
     def wait_known_latency(self) -> None:
         """Until stable has answered often enough for its P99 to be known; before, latency is not compared."""
-        wait_for(f"{KNOWN_REQUESTS} requests", lambda: len(self.traffic.records) >= KNOWN_REQUESTS, 60)
+        wait_for(f"{KNOWN_REQUESTS} requests", lambda: len(self.traffic.records) >= KNOWN_REQUESTS, 90)
 
-    def wait_condition(self, kind: ConditionType, reason: str, timeout_seconds: float = 30) -> str:
+    def wait_condition(self, kind: ConditionType, reason: str, timeout_seconds: float = 90) -> str:
         """Until the condition has this reason; its message."""
 
         def message() -> str | None:
@@ -142,7 +142,7 @@ class Arena:
         found = self.kube.list("events", f"--field-selector=involvedObject.name={self.model.name}")
         return [event for event in found if event["involvedObject"]["kind"] == "ModelRelease"]
 
-    def wait_event(self, reason: str, timeout_seconds: float = 20) -> str:
+    def wait_event(self, reason: str, timeout_seconds: float = 60) -> str:
         """Until there is an Event with this reason; its message."""
 
         def message() -> str | None:

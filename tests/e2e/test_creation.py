@@ -28,13 +28,13 @@ KINDS = ("deployment", "service", VIRTUAL_SERVICE)
 def test_a_release_alone_makes_what_serves_and_its_deletion_leaves_it(stage: Stage, model: Model) -> None:
     with empty_arena(stage, model) as arena:
         arena.kube.apply(whole(arena))
-        arena.wait_phase(Phase.STABLE, 90)
+        arena.wait_phase(Phase.STABLE, 120)
         arena.wait_calm()
         arena.wait_clients_get(STABLE)
         made = objects(arena)
         assert_as_asked_for(made, model)
 
-        scene = Scene("created", "", "v1.1.0", Phase.SUCCEEDED, 120)
+        scene = Scene("created", "", "v1.1.0", Phase.SUCCEEDED, 240)
         with_route = replace(arena, ground=replace(arena.ground, original=made[VIRTUAL_SERVICE]))
         performance, _, complaints = with_route.perform(scene)
 

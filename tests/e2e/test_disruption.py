@@ -6,7 +6,7 @@ import pytest
 
 from demo.manifests import MODEL_RELEASE
 from demo.waiting import wait_for
-from e2e.arena import HOLD_FIRST, Arena
+from e2e.arena import ANALYSIS, HOLD_FIRST, Arena
 
 pytestmark = pytest.mark.e2e
 
@@ -32,7 +32,7 @@ def test_weights_that_somebody_else_wrote_are_put_right(arena: Arena) -> None:
     arena.install(HOLD_FIRST)
     arena.start("v1.1.0")
     arena.wait_weight(20)
-    wait_for("the operator to have read its weight back", lambda: arena.status().confirmed_weight == 20, 20)
+    wait_for("the operator to have read its weight back", lambda: arena.status().confirmed_weight == 20, 60)
     latest = arena.ground.routes.latest
     assert latest is not None
     http = latest["spec"]["http"]
@@ -43,13 +43,14 @@ def test_weights_that_somebody_else_wrote_are_put_right(arena: Arena) -> None:
     arena.kube.patch("virtualservices.networking.istio.io", arena.model.name, {"spec": {"http": http}})
 
     assert "70" in arena.wait_event("WeightChanged")
-    arena.wait_weight(20, 20)
+    arena.wait_weight(20, 60)
     arena.steer(abort="end of the test")
     arena.wait_weight(0, 20)
 
 
 def test_canary_whose_pod_is_deleted_loses_its_traffic_and_gets_it_back(arena: Arena) -> None:
-    arena.install(HOLD_FIRST)
+    # Requests that the pod loses as it goes, more on a busy machine, must not end the release here.
+    arena.install(HOLD_FIRST, {**ANALYSIS, "errorRate": {"maxIncrease": 0.9}})
     began = arena.start("v1.1.0")
     arena.wait_weight(20)
     arena.wait_clients_get("v1.1.0")
@@ -58,7 +59,7 @@ def test_canary_whose_pod_is_deleted_loses_its_traffic_and_gets_it_back(arena: A
     arena.kube.delete("pod", pod["metadata"]["name"], wait=False)
 
     arena.wait_weight(0, 15)
-    arena.wait_weight(20, 60)
+    arena.wait_weight(20)
     assert arena.errors_of_stable(began) == []
     arena.steer(abort="end of the test")
     arena.wait_weight(0, 20)

@@ -26,7 +26,7 @@ def test_a_release_reads_well_from_its_start_to_its_end(arena: Arena) -> None:
     try:
         arena.start("v1.1.0")
         name = f"mr/{arena.model.name}"
-        arena.kube.run("wait", name, "--for=condition=Succeeded", "--timeout=100s", timeout_seconds=110)
+        arena.kube.run("wait", name, "--for=condition=Succeeded", "--timeout=200s", timeout_seconds=210)
         assert arena.kube.run("get", name, "-o", "jsonpath={.status.phase}") == Phase.SUCCEEDED
     finally:
         watching.terminate()

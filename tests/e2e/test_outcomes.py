@@ -16,7 +16,7 @@ MOST_WRITES = 24
 
 def test_healthy_version_is_served_step_by_step_and_promoted_without_an_error(arena: Arena) -> None:
     arena.install()
-    scene = Scene("healthy", "", "v1.1.0", Phase.SUCCEEDED, 120, is_full_course=True)
+    scene = Scene("healthy", "", "v1.1.0", Phase.SUCCEEDED, 240, is_full_course=True)
 
     performance, result, complaints = arena.perform(scene)
 
@@ -39,11 +39,11 @@ def test_healthy_version_is_served_step_by_step_and_promoted_without_an_error(ar
     [("v1.2.0-errors", "ErrorRateTooHigh"), ("v1.2.0-slow", "LatencyTooHigh")],
 )
 def test_bad_version_is_taken_off_the_air_and_only_its_clients_notice(arena: Arena, version: str, reason: str) -> None:
-    strategy = {**STRATEGY, "steps": [{"weight": 20, "minDuration": "60s"}, {"weight": 100}]}
+    strategy = {**STRATEGY, "steps": [{"weight": 20, "minDuration": "180s"}, {"weight": 100}]}
     arena.install(strategy, {**ANALYSIS, "latencyP99": {"maxRatio": 1.2}})
     arena.wait_known_latency()
     is_slow = version.endswith("slow")
-    scene = Scene("bad", "", version, Phase.ROLLED_BACK, 90, is_bad_from_birth=is_slow, fails=not is_slow)
+    scene = Scene("bad", "", version, Phase.ROLLED_BACK, 180, is_bad_from_birth=is_slow, fails=not is_slow)
 
     performance, result, complaints = arena.perform(scene)
 
@@ -57,9 +57,9 @@ def test_bad_version_is_taken_off_the_air_and_only_its_clients_notice(arena: Are
 
 
 def test_crashing_version_is_rolled_back_and_not_waited_for(arena: Arena) -> None:
-    hold = {"advance": "Time", "steps": [{"weight": 20, "minDuration": "90s"}, {"weight": 100}], "drainDelay": "2s"}
+    hold = {"advance": "Time", "steps": [{"weight": 20, "minDuration": "180s"}, {"weight": 100}], "drainDelay": "2s"}
     arena.install(hold)
-    scene = Scene("crash", "", "v1.2.0-crash", Phase.ROLLED_BACK, 85, fails=True)
+    scene = Scene("crash", "", "v1.2.0-crash", Phase.ROLLED_BACK, 170, fails=True)
 
     performance, _, complaints = arena.perform(scene)
 
@@ -70,7 +70,7 @@ def test_crashing_version_is_rolled_back_and_not_waited_for(arena: Arena) -> Non
 
 def test_version_that_never_gets_ready_fails_without_having_got_a_request(arena: Arena) -> None:
     arena.install({"progressDeadline": "15s", "drainDelay": "2s"})
-    scene = Scene("never-ready", "", "v1.2.0-never-ready", Phase.FAILED, 60, gets_traffic=False)
+    scene = Scene("never-ready", "", "v1.2.0-never-ready", Phase.FAILED, 120, gets_traffic=False)
 
     performance, result, complaints = arena.perform(scene)
 
@@ -85,7 +85,7 @@ def test_image_that_does_not_exist_fails_with_the_words_of_the_kubelet(arena: Ar
     began = arena.start(STABLE)
     arena.kube.patch("modelrelease", arena.model.name, {"spec": {"image": "yolov8-shapes:v9.9.9"}})
 
-    arena.wait_phase(Phase.FAILED, 60)
+    arena.wait_phase(Phase.FAILED, 120)
 
     assert "pull" in arena.status().message.lower()
     assert arena.all_errors(began) == []

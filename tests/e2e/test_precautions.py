@@ -24,7 +24,7 @@ def test_a_policy_that_would_not_guard_the_canary_is_named_before_it_gets_traffi
     arena.install(HOLD_FIRST)
     arena.start("v1.1.0")
 
-    sentence = arena.wait_condition(ConditionType.CANARY_AVAILABLE, "PolicyUncovered", 60)
+    sentence = arena.wait_condition(ConditionType.CANARY_AVAILABLE, "PolicyUncovered")
     arena.wait_weight(20)
     assert arena.wait_event("StepStarted")
 
@@ -32,7 +32,7 @@ def test_a_policy_that_would_not_guard_the_canary_is_named_before_it_gets_traffi
     versions = {event["reason"]: int(event["metadata"]["resourceVersion"]) for event in arena.events()}
     assert versions["PolicyUncovered"] < versions["StepStarted"]
     arena.steer(abort="end of the test")
-    arena.wait_phase(Phase.ROLLED_BACK, 30)
+    arena.wait_phase(Phase.ROLLED_BACK, 90)
     reasons = [event["reason"] for event in arena.events()]
     assert (1, 1, 0) == tuple(reasons.count(word) for word in ("PolicyUncovered", "Aborted", "RolledBack"))
 
@@ -47,7 +47,7 @@ def test_trouble_is_noticed_at_rest_and_what_waits_is_not_shown_as_what_runs(are
     assert "elsewhere" in arena.wait_condition(ConditionType.READY, "RouteMissing")
 
     arena.start("v1.1.0")
-    wait_for("the release to wait", lambda: "The release of v1.1.0 waits." in arena.status().message, 20)
+    wait_for("the release to wait", lambda: "The release of v1.1.0 waits." in arena.status().message, 60)
     assert (STABLE, Phase.STABLE) == (arena.status().tag, arena.status().phase)
     assert arena.canary_objects() == []
 
@@ -65,7 +65,7 @@ def test_an_edit_of_the_canarys_template_takes_its_traffic_first(arena: Arena) -
     arena.kube.patch("deployment", arena.model.canary, edit)
 
     assert "edited" in arena.wait_event("CanaryChanged")
-    arena.wait_weight(0, 10)
+    arena.wait_weight(0, 20)
     arena.wait_weight(20)  # of the release that started over
     assert arena.errors_of_stable(began) == []
     arena.steer(abort="end of the test")

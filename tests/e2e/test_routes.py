@@ -93,7 +93,7 @@ def test_route_keeps_its_shape(stage: Stage, model: Model, shape: Any) -> None:
     strategy = {**STRATEGY, "steps": [{"weight": 30, "minDuration": "4s"}, {"weight": 100, "minDuration": "3s"}]}
     with arena_in(stage, model, route=route, others=others) as arena:
         arena.install(strategy)
-        scene = Scene("shape", "", "v1.1.0", Phase.SUCCEEDED, 120)
+        scene = Scene("shape", "", "v1.1.0", Phase.SUCCEEDED, 240)
 
         performance, result, complaints = arena.perform(scene)
 

@@ -60,7 +60,7 @@ def test_each_mistake_has_a_condition_that_says_what_to_do(arena: Arena) -> None
     assert arena.canary_objects() == []
     assert (kube.get(VIRTUAL_SERVICE, name) or {})["spec"] == before["spec"]
     kube.patch(MODEL_RELEASE, name, {"spec": {"analysis": {**ANALYSIS, "provider": "default"}}})
-    arena.wait_weight(20, 60)
+    arena.wait_weight(20)
     arena.steer(abort="end of the test")
     arena.wait_weight(0, 20)
 
@@ -73,7 +73,7 @@ def wait_stalled(arena: Arena, unlike: str = "") -> str:
         is_new = condition is not None and condition.status == "True" and condition.message != unlike
         return condition.message if condition is not None and is_new else None
 
-    return wait_for("a new message in the condition Stalled", message, 30, seen=arena.conditions)
+    return wait_for("a new message in the condition Stalled", message, 90, seen=arena.conditions)
 
 
 def test_missing_deployment_is_named(arena: Arena) -> None:
@@ -95,6 +95,6 @@ def test_the_second_release_for_one_deployment_waits_and_says_for_which(arena: A
         condition = parse_status(found.get("status")).condition(ConditionType.STALLED)
         return condition.message if condition and condition.status == "True" else None
 
-    assert arena.model.name in wait_for("the second release to be stalled", conflict, 30)
+    assert arena.model.name in wait_for("the second release to be stalled", conflict, 90)
     assert arena.weight() == 0
     assert arena.canary_objects() == []
