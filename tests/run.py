@@ -14,7 +14,7 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,24 +67,48 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-class Preparation:
-    """Cluster, models, images and operator, made in the background."""
+def nothing() -> None:
+    """For stages that need no more than is prepared."""
 
-    def __init__(self) -> None:
+
+def build_helm() -> None:
+    """Compile Helm where the cache has none, so that the tests of the chart do not wait for it."""
+    from localcluster.errors import LocalClusterError  # noqa: PLC0415 - checks alone do without
+    from localcluster.folders import Cache  # noqa: PLC0415
+    from localcluster.progress import Silent  # noqa: PLC0415
+    from localcluster.provision import go  # noqa: PLC0415
+
+    try:
+        go.build(Cache.from_environment(), go.HELM, Silent())
+    except LocalClusterError as error:
+        say(f"[helm] {error}")
+
+
+class Preparation:
+    """Cluster, models, images and operator, made in the background. What comes `then` is waited for by nobody here."""
+
+    def __init__(self, then: Callable[[], None], words: Sequence[str] = ("-m", "demo", "prepare")) -> None:
+        self._then = then
         LOGS.mkdir(parents=True, exist_ok=True)
         self._log = LOGS / "prepare.log"
         self._began = time.monotonic()
         with self._log.open("w", encoding="utf-8") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "demo", "prepare"], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+                [sys.executable, *words], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
             )
-        threading.Thread(target=self._report, name="preparation", daemon=True).start()
+        threading.Thread(target=self._attend, name="preparation", daemon=True).start()
 
-    def _report(self) -> None:
-        while self._process.poll() is None:
-            time.sleep(PROGRESS_SECONDS)
+    def _attend(self) -> None:
+        while not self._ended_within(PROGRESS_SECONDS):
             lines = self._log.read_text(encoding="utf-8").strip().splitlines()
             say(f"[prepare, {time.monotonic() - self._began:.0f} s] {lines[-1] if lines else 'starting'}")
+        if self._process.returncode == 0:
+            self._then()
+
+    def _ended_within(self, seconds: float) -> bool:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=seconds)
+        return self._process.returncode is not None
 
     def wait(self, limit_seconds: float = 3000.0) -> bool:
         """True where all is there; the end of the log is shown where it is not."""
@@ -171,7 +195,8 @@ def main(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     for old in REPORTS.glob("*.xml"):
         old.unlink()
-    preparation = Preparation() if {"integration", "e2e"} & set(stages) else None
+    then = build_helm if "integration" in stages else nothing
+    preparation = Preparation(then) if {"integration", "e2e"} & set(stages) else None
     failed = check() if "check" in stages else []
     if "unit" in stages:
         failed += run_all(UNIT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -97,6 +98,19 @@ def test_closing_line_counts_all_suites(tmp_path: Path, monkeypatch: pytest.Monk
     assert run.closing_line(12.345, failed).strip("=") == " 2 failed, 11 passed, 2 skipped, 3 errors in 12.35s "
 
 
+@pytest.mark.parametrize(("program", "is_called"), [("", True), ("raise SystemExit(1)", False)])
+def test_helm_is_built_once_the_rest_is_prepared(
+    program: str, is_called: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "LOGS", tmp_path)
+    called = threading.Event()
+
+    preparation = run.Preparation(called.set, ("-c", program))
+
+    assert preparation.wait(10) is is_called
+    assert called.wait(5 if is_called else 0.5) is is_called
+
+
 class Unprepared:
     """A preparation that fails."""
 
@@ -111,7 +125,7 @@ def test_what_fails_before_a_test_can_is_an_error_of_the_closing_line(
     monkeypatch.setattr(run, "REPORTS", tmp_path)
     monkeypatch.setattr(run, "CHECKS", (("python", "-c", "raise SystemExit(1)"), ("python", "-c", "")))
     monkeypatch.setattr(run, "UNIT", (run.Suite("too-slow", ("tests",), limit_seconds=0.01),))
-    monkeypatch.setattr(run, "Preparation", Unprepared)
+    monkeypatch.setattr(run, "Preparation", lambda _then: Unprepared())
 
     status = run.main([])
 

@@ -63,7 +63,7 @@ COREDNS = Module("coredns", "github.com/coredns/coredns", ("modelrelease.dev/loc
 ALL = (KUBERNETES, ISTIO, COREDNS)
 """What the local cluster runs."""
 HELM = Module("helm", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",))
-"""Only tests of the chart need it, which build it when they first run."""
+"""Only tests of the chart need it; tests/run.py builds it before they run, else they do."""
 
 
 def output_folder(cache: Cache, module: Module) -> Path:
