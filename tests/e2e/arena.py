@@ -219,12 +219,17 @@ def arena_in(
 
 
 @contextmanager
-def empty_arena(stage: Stage, model: Model) -> Iterator[Arena]:
-    """An empty namespace, and pictures that come in already: until something serves, clients get errors."""
+def created_arena(stage: Stage, model: Model, release: Manifest) -> Iterator[Arena]:
+    """A namespace with this ModelRelease and nothing else; pictures come in once what the operator made serves."""
     kube = stage.kube(model.namespace)
     _clear(kube)
-    kube.apply(namespace(model))
-    with _watched(stage, model, RATE, {}) as made:
+    kube.apply(namespace(model), release)
+    wait_for("the Deployment to be created", lambda: kube.get("deployment", model.name), 60)
+    kube.wait_rolled_out(model.name, 120)
+    original = wait_for("the VirtualService to be created", lambda: kube.get(VIRTUAL_SERVICE, model.name), 60)
+    with _watched(stage, model, RATE, original) as made:
+        made.wait_calm()
+        made.wait_phase(Phase.STABLE, 90)
         yield made
 
 
@@ -269,6 +274,6 @@ __all__ = [
     "STRATEGY",
     "Arena",
     "arena_in",
-    "empty_arena",
+    "created_arena",
     "renamed",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from demo.manifests import GATEWAY, MODEL_RELEASE, ROUTE, VIRTUAL_SERVICE, Model, deployment, model_release
 from demo.scenes import STABLE, Scene
 from demo.stage import Stage
-from e2e.arena import ANALYSIS, STRATEGY, Arena, empty_arena
+from e2e.arena import ANALYSIS, STRATEGY, Arena, created_arena
 from modelrelease.api.status import Phase
 
 pytestmark = pytest.mark.e2e
@@ -26,17 +25,13 @@ KINDS = ("deployment", "service", VIRTUAL_SERVICE)
 
 
 def test_a_release_alone_makes_what_serves_and_its_deletion_leaves_it(stage: Stage, model: Model) -> None:
-    with empty_arena(stage, model) as arena:
-        arena.kube.apply(whole(arena))
-        arena.wait_phase(Phase.STABLE, 120)
-        arena.wait_calm()
+    with created_arena(stage, model, whole(model, stage.images[STABLE])) as arena:
         arena.wait_clients_get(STABLE)
         made = objects(arena)
         assert_as_asked_for(made, model)
 
         scene = Scene("created", "", "v1.1.0", Phase.SUCCEEDED, 240)
-        with_route = replace(arena, ground=replace(arena.ground, original=made[VIRTUAL_SERVICE]))
-        performance, _, complaints = with_route.perform(scene)
+        performance, _, complaints = arena.perform(scene)
 
         assert complaints == []
         assert {50, 100} <= {weight for _, weight in performance.weights}
@@ -51,10 +46,9 @@ def test_a_release_alone_makes_what_serves_and_its_deletion_leaves_it(stage: Sta
         assert arena.all_errors(performance.began_at) == []
 
 
-def whole(arena: Arena) -> Manifest:
+def whole(model: Model, image: str) -> Manifest:
     """A ModelRelease with everything that serving takes."""
-    model = arena.model
-    release = model_release(model, arena.image(STABLE), strategy=QUICK, analysis=ANALYSIS)
+    release = model_release(model, image, strategy=QUICK, analysis=ANALYSIS)
     template = deployment(model, "the operator puts its own in")["spec"]["template"]
     workload = {"deployment": model.name, "template": template, "replicas": 1, "port": PORT}
     traffic = {"route": ROUTE, "hosts": [model.host], "gateways": [GATEWAY]}
