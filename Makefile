@@ -94,7 +94,7 @@ up: toolchain ## The local cluster with images and the operator
 	@$(BIN)/python -m localcluster env
 
 .PHONY: down
-down: $(READY) ## Take the local cluster down and leave nothing of it on the machine
+down: $(READY) ## Take the local cluster down with all its data; Debian packages and caches stay
 	@$(BIN)/python -m localcluster down --purge
 
 .PHONY: clean

@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build and install what is missing, start nothing")
     commands.add_parser("up", help="build what is missing and start what does not run")
-    down = commands.add_parser("down", help="stop everything and leave nothing behind")
+    down = commands.add_parser("down", help="stop everything and leave no process, mount, interface or rule behind")
     down.add_argument("--purge", action="store_true", help="also delete the cluster's data")
     commands.add_parser("status", help="one row per part")
     logs = commands.add_parser("logs", help="the end of a part's log")
