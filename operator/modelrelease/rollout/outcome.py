@@ -6,7 +6,7 @@ from typing import Any
 
 from modelrelease.api.durations import format_duration
 from modelrelease.api.images import image_tag
-from modelrelease.api.status import ArmStatus, ConditionType, HistoryEntry, Outcome, Phase, ReleaseStatus
+from modelrelease.api.status import AnalysisStatus, ArmStatus, ConditionType, HistoryEntry, Outcome, Phase, ReleaseStatus
 from modelrelease.rollout.analysis import analysis_status
 from modelrelease.rollout.conditions import Stall, with_conditions
 from modelrelease.rollout.decision import IMMEDIATELY, Announcement, Decision, Effect
@@ -76,6 +76,9 @@ def _with_figures(status: ReleaseStatus, seen: Seen, now: float) -> ReleaseStatu
         update["analysis"] = analysis_status(seen.analysis, status.analysis, now)
         if seen.analysis is not None and seen.analysis.state is not None and status.judge == seen.status.judge:
             update["judge"] = seen.analysis.state.to_json()
+    figures: AnalysisStatus = update.get("analysis", status.analysis)
+    if figures.next_step_estimate and status.phase is not Phase.PROGRESSING:
+        update["analysis"] = figures.model_copy(update={"next_step_estimate": ""})  # no step comes next at present
     return status.model_copy(update=update)
 
 

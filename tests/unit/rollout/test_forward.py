@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from modelrelease.api.status import (
-    Phase,
-)
+from modelrelease.api.status import AnalysisStatus, Phase
+from modelrelease.rollout.decide import decide
 from modelrelease.rollout.decision import (
     ScaleCanary,
     SetWeight,
@@ -175,3 +174,19 @@ def test_going_forward(case: Case) -> None:
     decision = check(case)
     if isinstance(decision.effect, SetWeight) and decision.effect.percent:
         assert not decision.effect_first, "the intent comes first"
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [(Phase.PROGRESSING, "4m"), (Phase.PAUSED, ""), (Phase.BAKING, ""), (Phase.ROLLING_BACK, ""), (Phase.FAILED, "")],
+    ids=str,
+)
+def test_when_the_next_step_comes_is_told_only_where_one_comes(phase: Phase, expected: str) -> None:
+    said = AnalysisStatus(next_step_estimate="4m", requests_in_step=7)
+    paused = {"paused": True} if phase is Phase.PAUSED else {}
+    decision = decide(seen_of(phase, status={"analysis": said, **paused}, analysis=None), NOW)
+    assert (phase, expected, 7) == (
+        decision.status.phase,
+        decision.status.analysis.next_step_estimate,
+        decision.status.analysis.requests_in_step,
+    )
