@@ -6,7 +6,15 @@ from typing import Any
 
 from modelrelease.api.durations import format_duration
 from modelrelease.api.images import image_tag
-from modelrelease.api.status import AnalysisStatus, ArmStatus, ConditionType, HistoryEntry, Outcome, Phase, ReleaseStatus
+from modelrelease.api.status import (
+    AnalysisStatus,
+    ArmStatus,
+    ConditionType,
+    HistoryEntry,
+    Outcome,
+    Phase,
+    ReleaseStatus,
+)
 from modelrelease.rollout.analysis import analysis_status
 from modelrelease.rollout.conditions import Stall, with_conditions
 from modelrelease.rollout.decision import IMMEDIATELY, Announcement, Decision, Effect

@@ -23,7 +23,7 @@ from modelrelease.rollout.decision import (
     StampCanary,
 )
 from modelrelease.rollout.labels import AUTOSCALER
-from modelrelease.rollout.outcome import conclude
+from modelrelease.rollout.outcome import conclude, stalled
 from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.running import leftovers, mark_of
 from modelrelease.rollout.seen import MetricsHealth, Seen
@@ -236,7 +236,12 @@ def _metrics(seen: Seen, now: float) -> Decision | None:
         return None
     detail = analysis.message if analysis is not None and analysis.health is not MetricsHealth.FRESH else ""
     sentence = f"The canary is available; reading stable's metrics before any traffic moves. {detail}".strip()
-    return conclude(seen, now, sentence, again_seconds=1.0)
+    if now - (seen.status.phase_started_at or now) <= _strategy(seen).progress_deadline:
+        return conclude(seen, now, sentence, again_seconds=1.0)
+    remedy = (
+        "Mend what is said to be wrong, or annotate with modelrelease.dev/promote=full to release without a comparison."
+    )
+    return stalled(seen, now, "MetricsUnavailable", f"{sentence} {remedy}", again_seconds=1.0)
 
 
 def _latency(seen: Seen, now: float) -> Decision | None:

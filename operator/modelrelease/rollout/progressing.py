@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from modelrelease.api.durations import format_duration
 from modelrelease.api.images import image_tag
-from modelrelease.api.spec import Advance, OnStepDeadline, Step, Strategy
-from modelrelease.api.status import Outcome, Phase
+from modelrelease.api.spec import Advance, OnStepDeadline, Step
+from modelrelease.api.status import Phase
 from modelrelease.judge import Assessment
 from modelrelease.rollout.analysis import bars_sentence, evidence_sentence
 from modelrelease.rollout.decision import Announcement, Decision, ScaleCanary, SetWeight
-from modelrelease.rollout.outcome import conclude, stalled
-from modelrelease.rollout.retreat import retreat
+from modelrelease.rollout.holding import hold, is_fresh, is_step_overdue, strategy_of
+from modelrelease.rollout.outcome import conclude
 from modelrelease.rollout.seen import MetricsHealth, Seen
 from modelrelease.rollout.stepping import pods_needed, step_changes
 
@@ -32,14 +32,8 @@ def progressing(seen: Seen, now: float) -> Decision | None:
     return _advance(seen, now)
 
 
-def _strategy(seen: Seen) -> Strategy:
-    if seen.status.snapshot is None:
-        raise ValueError("a release under way has a snapshot")
-    return seen.status.snapshot.strategy
-
-
 def _step(seen: Seen) -> Step:
-    return _strategy(seen).steps[seen.status.step - 1]
+    return strategy_of(seen).steps[seen.status.step - 1]
 
 
 def is_approved(seen: Seen) -> bool:
@@ -65,7 +59,7 @@ def _waits_for(seen: Seen, now: float) -> str:
         return f"The step lasts at least {format_duration(step.min_duration)}; {format_duration(max(1, left))} left."
     if _is_promoted_by_deadline(seen, now):
         return ""
-    if _strategy(seen).advance is Advance.TIME:
+    if strategy_of(seen).advance is Advance.TIME:
         return _time_waits_for(seen)
     return _evidence_waits_for(seen)
 
@@ -91,24 +85,15 @@ def _evidence_waits_for(seen: Seen) -> str:
     return f"{bars_sentence(analysis.assessment)}{when}"
 
 
-def _deadline_over(seen: Seen, now: float) -> bool:
-    return now - (seen.status.step_started_at or now) > _strategy(seen).step_deadline
-
-
 def _is_promoted_by_deadline(seen: Seen, now: float) -> bool:
     """Whether the step ends without the evidence that it lacks. Never without metrics: a bad one would not be seen."""
-    promotes = _strategy(seen).on_step_deadline is OnStepDeadline.PROMOTE
-    return promotes and _deadline_over(seen, now) and is_fresh(seen)
-
-
-def is_fresh(seen: Seen) -> bool:
-    """Whether there are metrics to decide on; without them nothing goes forward."""
-    return seen.analysis is not None and seen.analysis.health is MetricsHealth.FRESH
+    promotes = strategy_of(seen).on_step_deadline is OnStepDeadline.PROMOTE
+    return promotes and is_step_overdue(seen, now) and is_fresh(seen)
 
 
 def _wait(seen: Seen, now: float, waiting: str) -> Decision:
     status = seen.status
-    step, steps = status.step, len(_strategy(seen).steps)
+    step, steps = status.step, len(strategy_of(seen).steps)
     figures = evidence_sentence(_assessment(seen))
     sentence = f"Step {step} of {steps}, {status.weight} %: {figures} {waiting}"
     if _step(seen).approval and not is_approved(seen):
@@ -116,23 +101,9 @@ def _wait(seen: Seen, now: float, waiting: str) -> Decision:
     return hold(seen, now, sentence)
 
 
-def hold(seen: Seen, now: float, sentence: str) -> Decision:
-    """Wait, or do what the strategy says when the step's deadline is over."""
-    status = seen.status
-    if not _deadline_over(seen, now) or seen.spec.paused or status.paused:
-        return conclude(seen, now, sentence)
-    if _strategy(seen).on_step_deadline is OnStepDeadline.ROLLBACK:
-        return retreat(seen, now, "StepDeadlineExceeded", f"The step deadline is over. {sentence}", Outcome.ROLLED_BACK)
-    limit = format_duration(_strategy(seen).step_deadline)
-    promotes = _strategy(seen).on_step_deadline is OnStepDeadline.PROMOTE
-    what = "nothing is promoted without metrics" if promotes and not is_fresh(seen) else "it goes on collecting"
-    overdue = f"The step has lasted longer than {limit} without enough evidence; {what}. {sentence}"
-    return stalled(seen, now, "StepDeadlineExceeded", overdue)
-
-
 def _advance(seen: Seen, now: float) -> Decision:
     """The next step, after the canary has the capacity for it."""
-    status, strategy, canary = seen.status, _strategy(seen), seen.canary
+    status, strategy, canary = seen.status, strategy_of(seen), seen.canary
     steps = len(strategy.steps)
     following = steps if status.approved_step >= steps else status.step + 1
     weight = strategy.steps[following - 1].weight

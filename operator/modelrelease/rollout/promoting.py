@@ -17,8 +17,8 @@ from modelrelease.rollout.decision import (
     SetStableTemplate,
     SetWeight,
 )
+from modelrelease.rollout.holding import hold, is_fresh
 from modelrelease.rollout.outcome import conclude, ended, history_with, stable_tag
-from modelrelease.rollout.progressing import hold, is_fresh
 from modelrelease.rollout.retreat import release_autoscaler, retreat
 from modelrelease.rollout.revision import revision_of, template_digest
 from modelrelease.rollout.running import has_env, image_promoted, leftovers, template_mark, template_of, without_nulls

@@ -11,8 +11,9 @@ from modelrelease.rollout.analysis import grid_after, judge_settings
 from modelrelease.rollout.capacity import replicas_needed, step_for_capacity
 from modelrelease.rollout.decision import Announcement, Decision, ScaleCanary, SetWeight
 from modelrelease.rollout.guard import SETTLE_SECONDS, SHIFTING
+from modelrelease.rollout.holding import hold, is_fresh
 from modelrelease.rollout.outcome import conclude
-from modelrelease.rollout.seen import DeploymentSeen, MetricsHealth, Seen
+from modelrelease.rollout.seen import DeploymentSeen, Seen
 
 LATE_SECONDS = 10.0
 """A weight that is written later than this after its step was decided on makes the step begin anew."""
@@ -126,9 +127,8 @@ def come_back(seen: Seen, now: float) -> Decision | None:
     if step is None:
         sentence = f"{canary.available} of {canary.replicas} canary pods are available again; waiting for the others."
         return conclude(seen, now, sentence)
-    if seen.analysis is None or seen.analysis.health is not MetricsHealth.FRESH:
-        sentence = "The canary is available again; waiting for fresh metrics before it gets traffic."
-        return conclude(seen, now, sentence)
+    if not is_fresh(seen):
+        return hold(seen, now, "The canary is available again; waiting for fresh metrics before it gets traffic.")
     changes = step_changes(seen, now, step)
     sentence = f"The canary is available again and gets {changes['weight']} % of the traffic."
     return conclude(

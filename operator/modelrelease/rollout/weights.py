@@ -9,9 +9,10 @@ from modelrelease.api.status import Phase, ReleaseStatus
 from modelrelease.rollout.conditions import Stall
 from modelrelease.rollout.decision import Announcement, Decision, SetWeight
 from modelrelease.rollout.guard import ACTIVE, SHIFTING
+from modelrelease.rollout.holding import hold, is_fresh
 from modelrelease.rollout.outcome import conclude
 from modelrelease.rollout.retreat import GONE
-from modelrelease.rollout.seen import MetricsHealth, Seen
+from modelrelease.rollout.seen import Seen
 from modelrelease.rollout.steering import FIGHT_REASON
 
 FIGHTS_ALLOWED = 3
@@ -40,9 +41,9 @@ def weight_set_to_zero(seen: Seen, now: float) -> Decision | None:
         return None
     if route.weight_percent != 0 or not route.is_consistent:
         return None
-    if seen.analysis is None or seen.analysis.health is not MetricsHealth.FRESH or status.snapshot is None:
+    if not is_fresh(seen):
         sentence = "The canary's weight was set to 0 by somebody else; waiting for fresh metrics before going on."
-        return conclude(seen, now, sentence)
+        return hold(seen, now, sentence)
     if status.confirmed_weight == 0:
         # This release is itself on the way up from 0 and has not got there yet.
         return None

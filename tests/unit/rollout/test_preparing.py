@@ -198,3 +198,12 @@ def test_that_errors_alone_will_decide_is_said_before_any_traffic_and_once() -> 
     under_way = after.status.condition(ConditionType.ANALYSIS_HEALTHY)
     assert under_way is not None
     assert (ConditionStatus.TRUE, "LatencyUnresolvable") == (under_way.status, under_way.reason)
+
+
+@pytest.mark.parametrize(("since_seconds", "expected"), [(29, "NotStalled"), (31, "MetricsUnavailable")])
+def test_metrics_that_do_not_come_are_said_to_stall_the_release(since_seconds: float, expected: str) -> None:
+    blind = analysis_seen(SPEC, health=MetricsHealth.UNAVAILABLE)
+    decision = decide(_preparing(analysis=blind, status={"phase_started_at": NOW - since_seconds}), NOW)
+    condition = decision.status.condition(ConditionType.STALLED)
+    assert condition is not None
+    assert (expected, None, Phase.PREPARING) == (condition.reason, decision.effect, decision.status.phase)

@@ -14,12 +14,15 @@ from modelrelease.rollout.decision import (
 from modelrelease.rollout.seen import MetricsHealth
 from simulation.cases import (
     BACK,
+    LATE,
     SPEC,
     Case,
     check,
     strategy,
 )
 from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, stable_seen
+
+ROLLBACK = strategy(onStepDeadline="Rollback")
 
 ROUTES = (
     Case(
@@ -250,6 +253,39 @@ ROUTES = (
         ),
         None,
         {"weight": 0},
+    ),
+    Case(
+        "which is said once the step's deadline is over",
+        seen_of(
+            status={"weight": 0, "losses": 1, **LATE},
+            route=route_seen(0, has_canary=True),
+            analysis=analysis_seen(SPEC, health=MetricsHealth.STALE),
+        ),
+        None,
+        {"weight": 0},
+        "longer than 2h",
+    ),
+    Case(
+        "or ends the release",
+        seen_of(
+            spec=ROLLBACK,
+            status={"weight": 0, "losses": 1, **LATE},
+            route=route_seen(0, has_canary=True),
+            analysis=analysis_seen(ROLLBACK, health=MetricsHealth.STALE),
+        ),
+        None,
+        {**BACK, "outcome_reason": "StepDeadlineExceeded"},
+    ),
+    Case(
+        "so does a 0 of somebody else's without metrics",
+        seen_of(
+            spec=ROLLBACK,
+            status=LATE,
+            route=route_seen(0, has_canary=True),
+            analysis=analysis_seen(ROLLBACK, health=MetricsHealth.STALE),
+        ),
+        None,
+        {**BACK, "outcome_reason": "StepDeadlineExceeded"},
     ),
 )
 

@@ -53,6 +53,8 @@ MEANINGS: dict[str, str] = {
     "LatencyTooHigh": "The canary has a higher P99 latency than stable, beyond the tolerance.",
     "LatencyUnresolvable": "No bucket bound is near stable's P99, so latency cannot be compared.",
     "MetricsFresh": "Metrics are read, or the first complete window is waited for.",
+    "MetricsUnavailable": "Before the first step, metrics could not be read within `strategy.progressDeadline`. The "
+    "release goes on when they can.",
     "NameTaken": "An object with the canary's name exists and is not the operator's.",
     "NoCanary": "No release is under way.",
     "NotAnalysing": "No analysis is under way.",
