@@ -18,13 +18,14 @@ from modelrelease.rollout.decision import (
     DeleteCanary,
     RemoveFinalizer,
     RestoreRoute,
+    SetStableTemplate,
 )
 from modelrelease.rollout.outcome import conclude, end_sentence
 from modelrelease.rollout.retreat import GONE, release_autoscaler
 from modelrelease.rollout.revision import revision_of, template_digest
-from modelrelease.rollout.running import runs
+from modelrelease.rollout.running import runs, template_mark
 from modelrelease.rollout.seen import Seen
-from modelrelease.rollout.stamps import stamped_autoscaler
+from modelrelease.rollout.stamps import stamped_autoscaler, stamped_before, taken_back
 
 KEEP_UP_SECONDS = 60.0
 """In creation mode: how soon it is noticed that somebody deleted the Service or the VirtualService, which send no
@@ -57,6 +58,9 @@ def _leftovers(seen: Seen, now: float) -> Decision | None:
     """A canary without a release: left by a crash, or by somebody who reset the status."""
     if seen.canary is None:
         return None
+    unfinished = _unfinished_stable(seen, now)
+    if unfinished is not None:
+        return unfinished
     if seen.route is not None and seen.route.has_canary:
         changes = {"phase_started_at": now}
         return conclude(seen, now, seen.status.message, changes=changes, effect=RestoreRoute(), effect_first=True)
@@ -74,6 +78,26 @@ def _leftovers(seen: Seen, now: float) -> Decision | None:
         seen, now, seen.status.message, changes={"held_autoscaler": None}, effect=DeleteCanary(seen.canary.uid)
     )
     return release_autoscaler(seen, now) or delete
+
+
+def _unfinished_stable(seen: Seen, now: float) -> Decision | None:
+    """The canary of a ModelRelease that was removed by force still has traffic: its promotion, of which no status knows
+    any more, is taken back as on the canary it is stamped, and no traffic goes to a stable without pods."""
+    status, stable, canary, route = seen.status, seen.stable, seen.canary, seen.route
+    if stable is None or canary is None or route is None or route.weight_percent == 0:
+        return None
+    before = stamped_before(canary.manifest) if status.phase is Phase.INITIALIZING else None
+    wanted = taken_back(stable.manifest, canary.manifest, before) if before is not None else None
+    if before is not None and wanted is not None:
+        mark = before.mark if before.template is not None else template_mark(stable)
+        deployment: Any = wanted["spec"]
+        return conclude(seen, now, status.message, effect=SetStableTemplate(deployment["template"], mark))
+    if stable.available > 0 or canary.available == 0:
+        return None
+    sentence = (
+        f"Stable {stable.name} has no available pod; until it has, the canary of an earlier release goes on serving."
+    )
+    return held_up(seen, now, "StableUnavailable", sentence, WAIT_SECONDS)
 
 
 def _settled(seen: Seen, now: float, message: str = "") -> Decision:

@@ -401,3 +401,15 @@ async def test_a_held_autoscaler_is_let_go_where_its_release_was_replaced_by_for
     found = cast(dict[str, Any], world.cluster.peek(Kind.AUTOSCALER, NAMESPACE, NAME))
     assert 1 == found["spec"]["minReplicas"]
     assert world.status.held_autoscaler is None
+
+
+async def test_a_model_release_that_is_replaced_by_force_in_its_promotion_finds_stable_as_it_was() -> None:
+    world = await _world()
+    await world.run(900, until=lambda one: _container(one)["image"] == NEW_IMAGE)
+    assert 100 == world.weight
+    world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME, force=True)
+    world.apply(STABLE_IMAGE)
+    await world.run(60, until=lambda one: not one.exists(Kind.DEPLOYMENT, CANARY))
+    await world.run(5)
+    assert (STABLE_IMAGE, 0) == (_container(world)["image"], world.weight)
+    assert (Phase.STABLE, []) == (world.status.phase, world.status.history)

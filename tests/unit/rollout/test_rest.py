@@ -16,20 +16,51 @@ from modelrelease.rollout.decision import (
     DeleteCanary,
     RemoveFinalizer,
     RestoreRoute,
+    SetStableTemplate,
 )
 from modelrelease.rollout.revision import revision_of
+from modelrelease.rollout.seen import DeploymentSeen, Seen
 from simulation.cases import (
     ENTRY,
     NEWER,
     SPEC,
+    STABLE_TEMPLATE,
     Case,
     check,
     resting,
 )
-from simulation.looks import NOW, canary_seen, route_seen, spec_of, stable_seen
-from simulation.world import NEW_IMAGE
+from simulation.looks import NOW, canary_seen, route_seen, seen_of, spec_of, stable_seen
+from simulation.world import NEW_IMAGE, deployment
+
+
+def _half_promoted() -> DeploymentSeen:
+    """Stable in the middle of a promotion, none of its pods available."""
+    manifest: Any = deployment(10)
+    manifest["spec"]["template"]["spec"]["containers"][0]["image"] = NEW_IMAGE
+    return stable_seen(image=NEW_IMAGE, manifest=manifest, available=0, is_rolled_out=False)
+
+
+def _replaced(stable: DeploymentSeen, **canary: Any) -> Seen:
+    """A ModelRelease without any status, beside a canary that an earlier one left with all traffic."""
+    left = canary_seen(SPEC, **canary)
+    return seen_of(Phase.INITIALIZING, stable=stable, canary=left, route=route_seen(100))
+
 
 AT_REST = (
+    Case(
+        "a promotion of which no status knows is taken back first",
+        _replaced(_half_promoted()),
+        SetStableTemplate(STABLE_TEMPLATE),
+    ),
+    Case(
+        "no traffic goes to a stable without pods",
+        _replaced(stable_seen(available=0)),
+        None,
+        {"phase": Phase.INITIALIZING},
+        "goes on serving",
+    ),
+    Case("unless the canary has none either", _replaced(stable_seen(available=0), available=0), RestoreRoute()),
+    Case("a stable that is back takes the traffic", _replaced(stable_seen()), RestoreRoute()),
     Case("nothing to do", resting(), None, {"phase": Phase.SUCCEEDED}),
     Case("no finalizer at rest", resting(has_finalizer=True), RemoveFinalizer()),
     Case("a new image begins with the finalizer", replace(resting(), spec=NEWER), AddFinalizer()),
