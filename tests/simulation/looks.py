@@ -62,6 +62,8 @@ def stable_seen(**changes: Any) -> DeploymentSeen:
         pods_changed_at_seconds=NOW - 3600,
         pod_changes_seconds=(NOW - 3600,),
         serving_since_seconds=NOW - 3600,
+        asked_to_go_seconds=(),
+        oldest_pod_seconds=NOW - 3600,
         has_crashed=False,
         crash_loop=False,
         restarts=0,

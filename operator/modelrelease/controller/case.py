@@ -94,10 +94,10 @@ class Case:
     def exclude(self, ranges: Iterable[Excluded]) -> None:
         """Leave these ranges out, also when nothing shows them any more by the time that the cursor gets there.
 
-        Samples are judged `lag` after a pod was asked to go, which is often gone by then. Only memory knows of it: after
-        a restart a range is known only as far as living pods and those still going show it. Where the last available
-        pod was taken away, the loss stands in status and moves the checkpoint; a pod out of several that went within
-        `lag` before a restart is forgotten, and what was lost with it counts.
+        Samples are judged `lag` after a pod was asked to go, which is often gone by then. Only memory knows of it:
+        after a restart a range is known only as far as living pods and those still going show it. Where the last
+        available pod was taken away, the range is found again from the loss that stands in status; a pod out of
+        several that went within `lag` before a restart is forgotten, and what was lost with it counts.
         """
         cursor = -math.inf if self.state is None else self.state.cursor_seconds
         self.excluded = tuple(sorted(one for one in {*self.excluded, *ranges} if one[1] > cursor))

@@ -20,6 +20,7 @@ from modelrelease.controller.workload import deployment_seen, field_owner
 from modelrelease.errors import Retryable, Terminal
 from modelrelease.ports import Cluster, Key, Kind, Manifest, Traffic, Watched
 from modelrelease.rollout.canary import route_reference, stamped_reference
+from modelrelease.rollout.guard import outage
 from modelrelease.rollout.labels import FINALIZER, RELEASE, canary_name
 from modelrelease.rollout.seen import (
     AnalysisSeen,
@@ -194,6 +195,7 @@ class Gatherer:
         pods = Pods(
             stable_since_seconds=arms.stable.serving_since_seconds if arms.stable is not None else None,
             canary_changes_seconds=arms.canary.pod_changes_seconds if arms.canary is not None else (),
+            outage=outage(status, arms.canary, now),
         )
         return self._analyst.look(key, watched, status, pods, now)
 

@@ -22,10 +22,12 @@ class Pods:
 
     stable_since_seconds: since when stable's oldest pod serves; history before that is another version's.
     canary_changes_seconds: when the canary's pods changed, as far as they show it; a warm-up begins at each.
+    outage: from when to when there was no pod of the canary because others took it away.
     """
 
     stable_since_seconds: float | None = None
     canary_changes_seconds: tuple[float, ...] = ()
+    outage: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class Intake:
     def excluded(self, pods: Pods) -> list[Excluded]:
         """Where nothing counts, in either arm: the canary's pods had just changed."""
         interval, warm_up = self.analysis.interval, self.analysis.warm_up
-        return [
-            (grid_before(changed, interval), grid_after(changed + warm_up, interval))
-            for changed in pods.canary_changes_seconds
-        ]
+        times = [(changed, changed + warm_up) for changed in pods.canary_changes_seconds]
+        if pods.outage is not None:
+            times.append(pods.outage)
+        return [(grid_before(begins, interval), grid_after(ends, interval)) for begins, ends in times]

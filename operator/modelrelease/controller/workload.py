@@ -40,7 +40,8 @@ def deployment_seen(manifest: Manifest, pods: Sequence[Manifest], container: str
     digests = tuple(sorted({digest for pod in living if (digest := _digest(pod, name))}))
     image = chosen.get("image", "")
     ready_digests = sorted({digest for pod in ready if _repository(digest := _digest(pod, name)) == _repository(image)})
-    changes = sorted([*since, *_taken_away(pods)])
+    asked_to_go = _asked_to_go(pods)
+    changes = sorted([*since, *asked_to_go])
     replicas = spec.get("replicas", 1)
     restarts = sum(_restarts(pod) for pod in living)
     return DeploymentSeen(
@@ -58,6 +59,8 @@ def deployment_seen(manifest: Manifest, pods: Sequence[Manifest], container: str
         pods_changed_at_seconds=max(changes, default=None),
         pod_changes_seconds=tuple(changes),
         serving_since_seconds=min(since, default=None),
+        asked_to_go_seconds=tuple(asked_to_go),
+        oldest_pod_seconds=min((moment for pod in living if (moment := _created(pod)) is not None), default=None),
         has_crashed=any(_has_crashed(pod) for pod in living),
         crash_loop=any(_is_crash_looping(pod) for pod in living),
         restarts=restarts,
@@ -88,6 +91,11 @@ def _is_rolled_out(metadata: dict[str, Any], status: dict[str, Any], replicas: i
     return all(count == replicas for count in counts)
 
 
+def _created(pod: dict[str, Any]) -> float | None:
+    created = _metadata(cast(Manifest, pod)).get("creationTimestamp")
+    return datetime.fromisoformat(created).timestamp() if created else None
+
+
 def _conditions(pod: dict[str, Any]) -> Iterable[dict[str, Any]]:
     return (pod.get("status") or {}).get("conditions") or []
 
@@ -100,7 +108,7 @@ def _ready_since(pod: dict[str, Any]) -> float | None:
     return None
 
 
-def _taken_away(pods: Sequence[Manifest]) -> list[float]:
+def _asked_to_go(pods: Sequence[Manifest]) -> list[float]:
     """When pods that are being deleted were asked to go; requests that still reach them, or nobody, are their last.
 
     Their deletionTimestamp is when they have to be gone: later by the time that they get for that.

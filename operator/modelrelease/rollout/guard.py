@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from modelrelease.api.images import image_tag
 from modelrelease.api.status import Outcome, Phase, ReleaseStatus
-from modelrelease.judge import Assessment, skip_to
-from modelrelease.rollout.analysis import evidence_sentence, grid_after
+from modelrelease.judge import Assessment
+from modelrelease.rollout.analysis import evidence_sentence
 from modelrelease.rollout.decision import Announcement, Decision, SetWeight
 from modelrelease.rollout.outcome import conclude, stable_tag, stalled
 from modelrelease.rollout.retreat import retreat
@@ -23,6 +21,9 @@ SETTLE_SECONDS = 1.0
 (measured); a second is not counted."""
 
 LOSSES_ALLOWED = 1
+
+SEEN_WITHIN_SECONDS = 10.0
+"""How long after its last pod was taken away a loss is seen at the latest; the Deployment's event tells it at once."""
 
 
 def abort(seen: Seen, now: float) -> Decision | None:
@@ -199,7 +200,6 @@ def canary_lost(seen: Seen, now: float) -> Decision | None:
                 "confirmed_weight": 0,
                 "losses": status.losses + 1,
                 "step_started_at": now,
-                **_without_the_outage(seen, now),
             },
             effect=SetWeight(0) if has_weight else None,
             effect_first=True,
@@ -208,19 +208,39 @@ def canary_lost(seen: Seen, now: float) -> Decision | None:
     return None
 
 
-def _without_the_outage(seen: Seen, now: float) -> dict[str, Any]:
-    """Status changes that leave the outage out of the evidence where the pods did not fail by themselves.
+def outage(status: ReleaseStatus, canary: DeploymentSeen | None, now: float) -> tuple[float, float] | None:
+    """From when to when requests met no pod because others took it away, in unix seconds; None where nobody did.
 
     A pod that was evicted, or deleted with its node, takes the requests with it that the proxies still send to nobody;
-    they say nothing about the version. The loss itself is counted in any case. Where a container died, they are its.
+    they say nothing about the version. The loss itself is counted in any case. Where a container died, or a pod that
+    was there before stays and is not ready, they are the version's. Found from status and pods alone: a restart between
+    the loss and the time at which its samples are judged changes nothing.
     """
-    canary, snapshot = seen.canary, seen.status.snapshot
-    state = seen.analysis.state if seen.analysis is not None else None
-    if state is None or snapshot is None or (canary is not None and canary.has_crashed):
-        return {}
+    if status.phase not in SHIFTING or status.snapshot is None:
+        return None
+    is_recorded = status.weight == 0 and status.losses > 0
+    if not is_recorded and (status.weight == 0 or (canary is not None and canary.available > 0)):
+        return None
+    lost_at = (status.step_started_at or now) if is_recorded else now
+    since = _taken_away_since(canary, lost_at)
     # As long as after any other change of pods. Until then the weight is 0 on every proxy.
-    until = grid_after(now + max(SETTLE_SECONDS, snapshot.analysis.warm_up), snapshot.analysis.interval)
-    return {"judge": skip_to(state, at_seconds=until).to_json()}
+    return None if since is None else (since, lost_at + max(SETTLE_SECONDS, status.snapshot.analysis.warm_up))
+
+
+def _taken_away_since(canary: DeploymentSeen | None, lost_at: float) -> float | None:
+    """When the canary's pods were asked to go; None where it is they that failed.
+
+    Pods that vanish at once, by force, are told by those that come in their place, whose creation is the moment; where
+    nothing is left to tell it, it is as early as a loss may be seen late.
+    """
+    earliest = lost_at - SEEN_WITHIN_SECONDS
+    if canary is None:
+        return earliest
+    oldest = canary.oldest_pod_seconds
+    if canary.has_crashed or (oldest is not None and oldest < earliest):
+        return None
+    moments = (*canary.asked_to_go_seconds, *(() if oldest is None else (oldest,)))
+    return min((moment for moment in moments if earliest <= moment <= lost_at), default=earliest)
 
 
 def lost_for_good(seen: Seen, now: float) -> Decision | None:

@@ -77,6 +77,10 @@ class DeploymentSeen:
     """All such moments that its pods still show, in order."""
     serving_since_seconds: float | None
     """Since when its oldest ready pod is ready: what was measured before tells nothing about the pods of today."""
+    asked_to_go_seconds: tuple[float, ...]
+    """When those of its pods that are being deleted were asked to go."""
+    oldest_pod_seconds: float | None
+    """When the oldest of its pods that are not being deleted was created."""
     has_crashed: bool
     """A container of its pods ended with an error or was started again."""
     crash_loop: bool

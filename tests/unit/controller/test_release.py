@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any, cast
 
 import pytest
 
 from modelrelease.api.status import ConditionStatus, ConditionType, Outcome, Phase, parse_status
 from modelrelease.controller.refresh import is_significant
-from modelrelease.ports import Kind
+from modelrelease.ports import Kind, Manifest
 from simulation import Canary, World
-from simulation.world import KEY, NAME, NAMESPACE, NEW_IMAGE, STABLE_IMAGE, VIRTUAL_SERVICE
+from simulation.world import KEY, NAME, NAMESPACE, NEW_IMAGE, STABLE_IMAGE, VIRTUAL_SERVICE, release
 
 
 def _ended(world: World) -> bool:
@@ -111,19 +112,70 @@ async def test_a_canary_that_is_lost_twice_is_rolled_back(world: World) -> None:
     assert (Phase.ROLLED_BACK, "CanaryCrashed") == (world.status.phase, world.status.outcome_reason)
 
 
-async def test_what_is_lost_with_an_evicted_pod_is_no_evidence_against_the_version(world: World) -> None:
+CANARY = f"{NAME}-canary"
+
+
+async def _with_pod() -> World:
+    """A release at 20 % whose canary has a pod to be seen; samples are judged 4 s late."""
+    world = World()
+    world.deploy_stable()
+    await world.run(60)
+    spec = cast(dict[str, Any], release(NEW_IMAGE)["spec"])
+    world.apply(analysis={**spec["analysis"], "lag": "4s"})
+    await world.run(60, until=lambda one: one.weight == 1)
+    canary = cast(dict[str, Any], world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY))
+    labels = canary["spec"]["selector"]["matchLabels"]
+    metadata = {"name": "p", "namespace": NAMESPACE, "labels": labels, "finalizers": ["example.com/still-going"]}
+    world.cluster.put(Kind.POD, cast(Manifest, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}))
     await world.run(600, until=lambda one: one.weight == 20)
-    await world.run(3)
+    await world.run(6)
+    return world
+
+
+async def _lose(world: World) -> None:
+    """The canary is not available any more; the proxies learn of it a moment later, and send requests to nobody."""
     world.canary.crashes = True
     await world.run(1)
-    # The proxies learn of it a moment later, and send requests to nobody.
-    world.metrics.count_each(f"{NAME}-canary", "canary", [5.0] * 12, code="503", namespace=NAMESPACE)
-    await world.run(5)
+    world.metrics.count_each(CANARY, "canary", [5.0] * 12, code="503", namespace=NAMESPACE)
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["one-process", "a-restart"])
+@pytest.mark.parametrize("by_force", [False, True], ids=["evicted", "deleted-by-force"])
+async def test_what_is_lost_with_a_pod_that_others_took_is_no_evidence_against_the_version(
+    by_force: bool, restarts: bool
+) -> None:
+    world = await _with_pod()
+    world.cluster.remove(Kind.POD, NAMESPACE, "p", force=by_force)
+    await _lose(world)
+    await world.run(1)
+    if not by_force:
+        world.cluster.remove(Kind.POD, NAMESPACE, "p", force=True)
+    if restarts:
+        world.restart()
+    await world.run(8)
     assert (0, 1) == (world.weight, world.status.losses)
     world.canary.crashes = False
     await world.run(60, until=lambda one: one.weight == 20)
     await world.run(600, until=_ended)
     assert Phase.SUCCEEDED is world.status.phase
+
+
+async def test_what_a_canary_does_that_hangs_is_evidence_although_no_container_died() -> None:
+    world = await _with_pod()
+    await _lose(world)
+    await world.run(8)
+    assert (0, "ErrorRateTooHigh") == (world.weight, world.status.outcome_reason)
+
+
+async def test_what_was_before_the_pod_was_asked_to_go_is_still_judged() -> None:
+    world = await _with_pod()
+    world.metrics.count_each(CANARY, "canary", [5.0] * 40, code="503", namespace=NAMESPACE)
+    await world.run(1)
+    world.cluster.remove(Kind.POD, NAMESPACE, "p")
+    await _lose(world)
+    assert (0, 1) == (world.weight, world.status.losses)
+    await world.run(8)
+    assert (0, "ErrorRateTooHigh") == (world.weight, world.status.outcome_reason)
 
 
 async def test_abort_takes_traffic_off_at_once(world: World) -> None:

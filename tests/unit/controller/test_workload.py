@@ -218,6 +218,17 @@ def test_a_pod_that_is_taken_away_is_a_change_from_when_it_was_asked_to_go() -> 
     going = _pod(metadata={"deletionTimestamp": "2027-01-15T08:02:00Z", "deletionGracePeriodSeconds": 30})
     seen = deployment_seen(_deployment(), [_pod(), going], None)
     assert (READY_SECONDS + 90, READY_SECONDS) == (seen.pods_changed_at_seconds, seen.serving_since_seconds)
+    assert (READY_SECONDS + 90,) == seen.asked_to_go_seconds
+
+
+def test_the_oldest_pod_is_one_that_stays() -> None:
+    later, going = "2027-01-15T08:00:30Z", {"deletionTimestamp": READY_AT}
+    pods = [
+        _pod(metadata={"creationTimestamp": READY_AT, **going}),
+        _pod(metadata={"creationTimestamp": later}),
+        _pod(metadata={"creationTimestamp": "2027-01-15T08:01:00Z"}),
+    ]
+    assert READY_SECONDS + 30 == deployment_seen(_deployment(), pods, None).oldest_pod_seconds
 
 
 @pytest.mark.parametrize(
