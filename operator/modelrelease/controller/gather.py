@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from modelrelease.api.annotations import Request, read_requests, unknown_names
 from modelrelease.api.model import GROUP
@@ -17,10 +17,10 @@ from modelrelease.controller.intake import Pods
 from modelrelease.controller.policies import POLICY_KINDS, uncovered
 from modelrelease.controller.specification import specification
 from modelrelease.controller.workload import deployment_seen, field_owner
-from modelrelease.errors import Retryable, Terminal
+from modelrelease.errors import Forbidden, Retryable, Terminal
 from modelrelease.ports import Cluster, Key, Kind, Manifest, Traffic, Watched
 from modelrelease.rollout.canary import route_reference, stamped_reference
-from modelrelease.rollout.guard import outage
+from modelrelease.rollout.guard import SHIFTING, outage
 from modelrelease.rollout.labels import FINALIZER, RELEASE, canary_name
 from modelrelease.rollout.seen import (
     AnalysisSeen,
@@ -68,11 +68,12 @@ class Gatherer:
         reference = route_reference(spec)
         self._contention.remember(key, spec)
         settled = status.phase.is_at_rest and status.phase is not Phase.INITIALIZING
+        shifting = status.phase in SHIFTING
         stable, canary, service, canary_service, route = await asyncio.gather(
             self._stable(key.namespace, spec, with_pods=not settled),
             self._canary(key, spec),
-            self._cluster.get(Kind.SERVICE, key.namespace, spec.service_name),
-            self._canary_service(key, spec) if not settled else _nothing(),
+            _done_without(shifting, self._cluster.get(Kind.SERVICE, key.namespace, spec.service_name)),
+            _done_without(shifting, self._canary_service(key, spec)) if not settled else _nothing(),
             self._route(key.namespace, reference),
         )
         stamped = stamped_reference(canary.manifest) if canary is not None else None
@@ -103,7 +104,7 @@ class Gatherer:
             policy_missing=await self._policy_missing(key.namespace, reference, route) if preparing else False,
             route=route if isinstance(route, RouteSeen) else None,
             route_problem=None if isinstance(route, RouteSeen) else route,
-            autoscaler=await self._autoscaler(key.namespace, spec, status),
+            autoscaler=await _done_without(shifting, self._autoscaler(key.namespace, spec, status)),
             analysis=await self._analysis(key, spec, status, Arms(stable, canary, reference, route), now),
             conflict=await self._contention.rival(key, spec, status.phase),
             uncovered_policies=await self._uncovered(key.namespace, stable, canary) if preparing else (),
@@ -198,6 +199,20 @@ class Gatherer:
             outage=outage(status, arms.canary, now),
         )
         return self._analyst.look(key, watched, status, pods, now)
+
+
+_Found = TypeVar("_Found")
+
+
+async def _done_without(while_shifting: bool, read: Coroutine[Any, Any, _Found | None]) -> _Found | None:
+    """What only the phases without traffic on the canary need. While there is some, a permission that is missing for it
+    must not stand between a verdict and weight 0; the phase that needs it says what is missing."""
+    try:
+        return await read
+    except Forbidden:
+        if not while_shifting:
+            raise
+        return None
 
 
 async def _nothing() -> None:

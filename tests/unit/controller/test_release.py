@@ -9,6 +9,7 @@ import pytest
 
 from modelrelease.api.status import ConditionStatus, ConditionType, Outcome, Phase, parse_status
 from modelrelease.controller.refresh import is_significant
+from modelrelease.errors import Forbidden
 from modelrelease.ports import Kind, Manifest
 from simulation import Canary, World
 from simulation.world import KEY, NAME, NAMESPACE, NEW_IMAGE, STABLE_IMAGE, VIRTUAL_SERVICE, release
@@ -176,6 +177,34 @@ async def test_what_was_before_the_pod_was_asked_to_go_is_still_judged() -> None
     assert (0, 1) == (world.weight, world.status.losses)
     await world.run(8)
     assert (0, "ErrorRateTooHigh") == (world.weight, world.status.outcome_reason)
+
+
+@pytest.mark.parametrize("kind", [Kind.SERVICE, Kind.AUTOSCALER])
+async def test_a_permission_that_the_way_back_does_not_need_holds_no_verdict_up(kind: Kind) -> None:
+    world = World()
+    world.deploy_stable()
+    target = {"kind": "Deployment", "name": NAME}
+    autoscaler = {
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "spec": {"minReplicas": 1, "scaleTargetRef": target},
+    }
+    world.cluster.put(Kind.AUTOSCALER, cast(Manifest, autoscaler))
+    await world.run(60)
+    world.apply()
+    await world.run(600, until=lambda one: one.weight == 20)
+    await world.run(3)
+
+    def refuse(read: Kind, namespace: str | None, name: str | None) -> None:  # noqa: ARG001
+        if read is kind:
+            raise Forbidden(f"{read.value.plural} may not be read")
+
+    world.cluster.before_read = refuse
+    world.canary.error_rate = 1.0
+    await world.run(10, until=lambda one: one.weight == 0)
+    assert "ErrorRateTooHigh" == world.status.outcome_reason
+    world.cluster.before_read = None
+    await world.run(60, until=_ended)
+    assert Phase.ROLLED_BACK is world.status.phase
 
 
 async def test_abort_takes_traffic_off_at_once(world: World) -> None:
