@@ -74,19 +74,27 @@ def histogram_of(arm: Arm) -> Histogram:
 
 
 def choose_threshold(past: Histogram, max_ratio: float) -> Threshold | None:
-    """The bound whose past stable exceedance is nearest 1 % on a log scale, with its margin; None: not resolvable."""
+    """The bound whose past stable exceedance is nearest 1 % on a log scale, with its margin; None: not resolvable.
+
+    Where a canary that is tolerated would exceed every such bound most of the time, even one that is far too slow could
+    hardly be told from it. Then a higher bound is taken, which stable seldom exceeds and a tolerated canary not mostly.
+    """
     if past.total < MIN_REQUESTS:
         return None
     low, high = RESOLVABLE_EXCEEDANCE
     shares = past.exceedances()
     candidates: list[tuple[bool, float, Threshold]] = []
+    higher: list[tuple[bool, float, Threshold]] = []
     for index, (bound_ms, share) in enumerate(zip(past.bounds_ms, shares, strict=True)):
         slow = past.total - past.at_most[index]
-        if not (low <= share <= high and slow >= MIN_SLOW and math.isfinite(bound_ms)):
+        if share > high or slow == 0 or not math.isfinite(bound_ms):
             continue
         ratio = _tolerated_ratio(past.bounds_ms, shares, index, max_ratio)
         says_little = ratio * share > TOLERATED_EXCEEDANCE
-        candidates.append((says_little, abs(math.log(share / TARGET_EXCEEDANCE)), Threshold(bound_ms, ratio)))
+        candidate = says_little, abs(math.log(share / TARGET_EXCEEDANCE)), Threshold(bound_ms, ratio)
+        (candidates if share >= low and slow >= MIN_SLOW else higher).append(candidate)
+    if candidates and all(says_little for says_little, _, _ in candidates):
+        candidates += [one for one in higher if not one[0]]
     return min(candidates, key=lambda candidate: candidate[:2])[2] if candidates else None
 
 
