@@ -86,12 +86,14 @@ def test_missing_deployment_is_named(arena: Arena) -> None:
 def test_the_second_release_for_one_deployment_waits_and_says_for_which(arena: Arena) -> None:
     arena.install()
     second = arena.manifest("v1.1.0")
-    second["metadata"] = {**second["metadata"], "name": "second"}
+    # Both may be made in the same second: then the name decides which is the older one.
+    name = f"{arena.model.name}-second"
+    second["metadata"] = {**second["metadata"], "name": name}
 
     arena.kube.apply(second)
 
     def conflict() -> str | None:
-        found = arena.kube.get(MODEL_RELEASE, "second") or {}
+        found = arena.kube.get(MODEL_RELEASE, name) or {}
         condition = parse_status(found.get("status")).condition(ConditionType.STALLED)
         return condition.message if condition and condition.status == "True" else None
 
