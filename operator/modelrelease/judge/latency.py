@@ -14,7 +14,7 @@ TARGET_EXCEEDANCE = 0.01
 
 RESOLVABLE_EXCEEDANCE = (0.002, 0.05)
 """A bound stands for the P99 only if stable's share of slower requests is in here: with fewer a comparison never ends,
-with more it is a comparison of something else."""
+with more it is a comparison of something else. For the one exception see ``choose_threshold``."""
 
 MIN_REQUESTS = 200
 MIN_SLOW = 5
@@ -22,7 +22,7 @@ MIN_SLOW = 5
 
 TOLERATED_EXCEEDANCE = 0.5
 """A bound that more than this share of the requests of a tolerated canary would exceed says little about its P99; it
-is taken only where there is no other."""
+is taken only where no other bound, also a higher one, was exceeded by stable at all."""
 
 
 @dataclass(frozen=True, slots=True)
