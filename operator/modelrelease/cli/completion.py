@@ -20,7 +20,7 @@ import typer
 from modelrelease.cli.app import application
 from modelrelease.cli.connection import Connection, Target, run_connected
 from modelrelease.cli.problems import Problem
-from modelrelease.cli.releases import list_releases
+from modelrelease.cli.releases import list_names
 
 NO_FILES = 4
 FILES = 0
@@ -70,7 +70,7 @@ def _names(before: Sequence[str]) -> list[str]:
     """Names of ModelReleases in the namespace that was typed; none where the cluster cannot be asked."""
 
     async def names(connection: Connection) -> list[str]:
-        return [release.name for release in await list_releases(connection.cluster, connection.namespace)]
+        return await list_names(connection.cluster, connection.namespace)
 
     kubeconfig = _typed(before, "--kubeconfig")
     target = Target(

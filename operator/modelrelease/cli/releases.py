@@ -12,6 +12,7 @@ from modelrelease.api.spec import ModelReleaseSpec, parse_spec
 from modelrelease.api.status import ReleaseStatus, parse_status
 from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.problems import Missing, Problem
+from modelrelease.errors import InvalidResource
 from modelrelease.ports import Cluster, Kind, Manifest
 
 
@@ -39,17 +40,40 @@ async def read_release(cluster: Cluster, namespace: str, name: str) -> Release:
     manifest = await cluster.get(Kind.MODEL_RELEASE, namespace, name)
     if manifest is not None:
         return release_of(manifest)
-    names = [one.name for one in await list_releases(cluster, namespace)]
+    names = await list_names(cluster, namespace)
     close = difflib.get_close_matches(name, names, n=1)
-    known = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(names)[:10])}." if names else ""
+    known = f"did you mean {close[0]}?" if close else f"there are: {', '.join(names[:10])}." if names else ""
     remedy = known or "there is none at all; look into another namespace with -n."
     raise Missing(f"There is no ModelRelease {name!r} in namespace {namespace!r}; {remedy}")
 
 
-async def list_releases(cluster: Cluster, namespace: str) -> list[Release]:
-    """All of a namespace, by name."""
-    found = [release_of(manifest) for manifest in await cluster.list(Kind.MODEL_RELEASE, namespace)]
-    return sorted(found, key=lambda release: release.name)
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All of a namespace, by name. One that this plugin cannot read hides none of the others."""
+
+    releases: tuple[Release, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    """Name, and the sentence that says why."""
+
+
+async def list_releases(cluster: Cluster, namespace: str) -> Listing:
+    """All of a namespace."""
+    releases, unreadable = [], []
+    for manifest in sorted(await cluster.list(Kind.MODEL_RELEASE, namespace), key=_name):
+        try:
+            releases.append(release_of(manifest))
+        except (Problem, InvalidResource) as error:
+            unreadable.append((_name(manifest), str(error)))
+    return Listing(tuple(releases), tuple(unreadable))
+
+
+async def list_names(cluster: Cluster, namespace: str) -> list[str]:
+    """Names of all of a namespace, also of those that cannot be read."""
+    return sorted(_name(manifest) for manifest in await cluster.list(Kind.MODEL_RELEASE, namespace))
+
+
+def _name(manifest: Manifest) -> str:
+    return str(cast(dict[str, Any], manifest)["metadata"]["name"])
 
 
 def release_of(manifest: Manifest) -> Release:

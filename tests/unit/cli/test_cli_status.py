@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import yaml
@@ -68,6 +69,18 @@ async def test_a_release_under_way_at_a_glance(world: World) -> None:
     assert UNDER_WAY.splitlines() == lines(status.render(view, world.clock.now()))
     every = await status.look_at_all(world.cluster, NAMESPACE)
     assert LIST.splitlines() == lines(status.render_all(every, world.clock.now()))
+
+
+async def test_one_that_cannot_be_read_hides_none_of_the_others(world: World) -> None:
+    """A status that another version of the operator wrote."""
+    other: Any = {"metadata": {"name": "other", "namespace": NAMESPACE}}
+    other |= {"spec": {"image": "m:v2", "workload": {"deployment": "other"}}, "status": {"phase": "Levitating"}}
+    world.cluster.put(Kind.MODEL_RELEASE, other)
+    shown = " ".join(lines(status.render_all(await status.look_at_all(world.cluster, NAMESPACE), world.clock.now())))
+    assert shown.startswith(" ".join(LIST.splitlines()))
+    assert "! other: The status of other was written by another version of the operator" in shown
+    with pytest.raises(Missing, match=r"there are: other, yolov8-detect\."):
+        await read_release(world.cluster, NAMESPACE, "zzz")
 
 
 async def test_a_release_that_was_rolled_back(world: World) -> None:

@@ -22,7 +22,7 @@ from modelrelease.cli.options import command
 from modelrelease.cli.printing import Output, emit, lasting
 from modelrelease.cli.problems import Problem
 from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, Url, Wanted, reached
-from modelrelease.cli.releases import Release, list_releases, read_release
+from modelrelease.cli.releases import Listing, Release, list_releases, read_release
 from modelrelease.cli.series import CLOCK_SECONDS, prometheus_findings
 from modelrelease.cli.survey import findings_of, survey
 from modelrelease.errors import Forbidden, ReleaseError
@@ -69,14 +69,16 @@ async def findings(connection: Connection, name: str | None, wanted: Wanted) -> 
     yield await _leader(connection, wanted.operator_namespace)
     yield await _istio(connection)
     if name is not None:
-        releases = [await read_release(connection.cluster, connection.namespace, name)]
+        found = Listing((await read_release(connection.cluster, connection.namespace, name),), ())
     else:
-        releases = await list_releases(connection.cluster, connection.namespace)
-    if not releases:
+        found = await list_releases(connection.cluster, connection.namespace)
+    for unreadable, why in found.unreadable:
+        yield problem(unreadable, why)
+    if not (found.releases or found.unreadable):
         yield remark(
             "releases", f"Namespace {connection.namespace} has none yet, so that no metrics can be looked for."
         )
-    for release in releases:
+    for release in found.releases:
         for finding in await _release(connection, release, wanted):
             yield finding
 

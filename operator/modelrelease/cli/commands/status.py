@@ -80,10 +80,20 @@ class StatusView(Model):
     warnings: list[str] = Field(description="What a person should know: conditions that are not as they should be.")
 
 
+class UnreadableView(Model):
+    """A release that cannot be shown."""
+
+    name: str = Field(description="Name of the ModelRelease.")
+    why: str = Field(description="What it is that cannot be read, and the remedy.")
+
+
 class StatusList(Model):
     """All releases of a namespace."""
 
     items: list[StatusView] = Field(description="One entry per ModelRelease, by name.")
+    unreadable: list[UnreadableView] = Field(
+        default_factory=list, description="ModelReleases that this version of the plugin cannot read, by name."
+    )
 
 
 @command
@@ -106,12 +116,15 @@ def status(
 
 async def look_at_all(cluster: Cluster, namespace: str) -> StatusList:
     found = await list_releases(cluster, namespace)
-    if not found:
+    if not (found.releases or found.unreadable):
         raise Missing(
             f"There is no ModelRelease in namespace {namespace!r}; look into another one with -n, or apply "
             "one of examples/."
         )
-    return StatusList(items=[view_of(release, [], []) for release in found])
+    return StatusList(
+        items=[view_of(release, [], []) for release in found.releases],
+        unreadable=[UnreadableView(name=name, why=why) for name, why in found.unreadable],
+    )
 
 
 async def look(cluster: Cluster, namespace: str, name: str) -> StatusView:
@@ -212,6 +225,8 @@ def render_all(view: StatusList, now: float) -> Iterable[RenderableType]:
         began = "" if one.started_at is None else f"{ago(one.started_at, now)} ago"
         shown.add_row(one.name, one.tag, phase_text(one.phase), step, f"{one.weight} %", began)
     yield shown
+    for other in view.unreadable:
+        yield Text(f"! {other.name}: {other.why}", style="yellow")
 
 
 def render(view: StatusView, now: float) -> Iterable[RenderableType]:
