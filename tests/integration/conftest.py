@@ -40,6 +40,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane
         control_plane.kubectl("wait", "--for=condition=Established", "crd/modelreleases.modelrelease.dev")
         control_plane.kubectl("create", "namespace", "vision")
         eventually(lambda: control_plane.kubectl("get", "mr", "--namespace", "vision"))
+        eventually(lambda: control_plane.kubectl("explain", "mr"))  # its schema is published a moment later
         yield control_plane
 
 

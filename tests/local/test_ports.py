@@ -40,6 +40,16 @@ def test_a_free_port_passes(held: Listen) -> None:
     ports.require_free("etcd", (Listen(LOOPBACK, other),))
 
 
+def test_the_port_of_a_process_that_is_dying_is_waited_for(monkeypatch: pytest.MonkeyPatch, held: Listen) -> None:
+    """Its last thread still holds the port while nobody can be seen there any more."""
+    answers = iter([False, False, True])
+    monkeypatch.setattr(ports, "is_free", lambda _: next(answers))
+    monkeypatch.setattr(ports, "holder_of", lambda _: None)
+    ports.require_free("kube-scheduler", (held,))
+
+    assert list(answers) == []
+
+
 def test_an_address_that_does_not_exist_yet_has_free_ports() -> None:
     assert ports.is_free(Listen("192.0.2.254", 6443)) is True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ BY_PART: Mapping[str, tuple[Listen, ...]] = {
     "gateway": (GATEWAY, ENVOY_ADMIN),
 }
 """What each part needs, known before there are programs to start."""
+_DYING_SECONDS = 5.0
 _IP_FREEBIND = 15  # linux/in.h; Python has no name for it
 
 
@@ -92,11 +94,23 @@ def require_free(part: str, listens: tuple[Listen, ...]) -> None:
         if is_free(listen):
             continue
         holder = holder_of(listen.port)
+        if holder is None and _becomes_free(listen):
+            continue
         who = holder or "a process that cannot be seen from here (run as root to see it)"
         raise PortTaken(
             f"{part} needs {listen}, but that port is held by {who}. End that process, or, if it is a cluster of "
             f"another data folder, run `down` there (MODELRELEASE_DATA names the folder)."
         )
+
+
+def _becomes_free(listen: Listen) -> bool:
+    """The port of a process that was killed has no holder to see, and stays taken until its last thread has ended."""
+    deadline = time.monotonic() + _DYING_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        if is_free(listen):
+            return True
+    return False
 
 
 def holder_of(port: int) -> str | None:
