@@ -129,6 +129,9 @@ def come_back(seen: Seen, now: float) -> Decision | None:
         return conclude(seen, now, sentence)
     if not is_fresh(seen):
         return hold(seen, now, "The canary is available again; waiting for fresh metrics before it gets traffic.")
+    if not _is_judged_until_loss(seen, now):
+        sentence = "The canary is available again; what it answered last is judged before it gets traffic."
+        return conclude(seen, now, sentence)
     changes = step_changes(seen, now, step)
     sentence = f"The canary is available again and gets {changes['weight']} % of the traffic."
     return conclude(
@@ -138,6 +141,20 @@ def come_back(seen: Seen, now: float) -> Decision | None:
         changes=changes,
         effect=SetWeight(changes["weight"]),
         announcements=(Announcement("CanaryBack", sentence),),
+    )
+
+
+def _is_judged_until_loss(seen: Seen, now: float) -> bool:
+    """Whether all that the canary answered before its weight went to 0 has been judged.
+
+    Samples are judged late, and a step begins with what comes after it: a canary that is back sooner than that, after
+    its pods were not ready for some seconds, would be spared the errors that it made while it went down.
+    """
+    status, state = seen.status, seen.analysis.state if seen.analysis is not None else None
+    if status.snapshot is None or state is None:
+        return True
+    return state.cursor_seconds >= grid_after(
+        (status.step_started_at or now) + SETTLE_SECONDS, status.snapshot.analysis.interval
     )
 
 

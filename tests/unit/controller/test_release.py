@@ -168,6 +168,17 @@ async def test_what_a_canary_does_that_hangs_is_evidence_although_no_container_d
     assert (0, "ErrorRateTooHigh") == (world.weight, world.status.outcome_reason)
 
 
+async def test_what_a_canary_did_before_it_was_not_ready_for_a_moment_is_judged_before_it_gets_traffic_again() -> None:
+    world = await _with_pod()
+    await _lose(world)
+    assert (0, 1) == (world.weight, world.status.losses)
+    lost_at = len(world.weights)
+    world.canary.crashes = False
+    await world.run(30, until=_ended)
+    assert "ErrorRateTooHigh" == world.status.outcome_reason
+    assert [] == world.weights[lost_at:]
+
+
 async def test_what_was_before_the_pod_was_asked_to_go_is_still_judged() -> None:
     world = await _with_pod()
     world.metrics.count_each(CANARY, "canary", [5.0] * 40, code="503", namespace=NAMESPACE)

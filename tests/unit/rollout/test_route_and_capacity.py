@@ -218,6 +218,19 @@ ROUTES = (
         {"step": 3, "weight": 20},
     ),
     Case(
+        "what it answered before its loss is judged first",
+        seen_of(status={"weight": 0, "losses": 1, "step_started_at": NOW - 10}, route=route_seen(0, has_canary=True)),
+        None,
+        {"weight": 0},
+        "is judged before it gets traffic",
+    ),
+    Case(
+        "and then it gets its traffic",
+        seen_of(status={"weight": 0, "losses": 1, "step_started_at": NOW - 11}, route=route_seen(0, has_canary=True)),
+        SetWeight(20),
+        {"step": 3, "weight": 20},
+    ),
+    Case(
         "after a loss all pods of the step are waited for",
         seen_of(
             status={"weight": 0, "losses": 1, "step_started_at": NOW - 5},
