@@ -95,6 +95,30 @@ async def test_who_waited_too_long_is_told_and_not_run() -> None:
     await batcher.stop()
 
 
+async def test_who_would_be_answered_too_late_is_told_and_not_run() -> None:
+    gate = Gate()
+    batcher = Batcher(policy(max_batch=1, deadline=10.0), gate)
+    batcher.pace.record(3.0)
+    await batcher.start()
+    waited_long = asyncio.create_task(batcher.submit(1, time.monotonic() - 8.0))
+    waited_less = asyncio.create_task(batcher.submit(2, time.monotonic() - 6.0))
+    outcomes = await results([waited_long, waited_less])
+    assert isinstance(outcomes[0], DeadlineExceeded)
+    assert "waited 8000 ms and would miss its deadline" in str(outcomes[0])
+    assert outcomes[1] == 4
+    assert gate.batches == [[2]]
+    await batcher.stop()
+
+
+async def test_after_batches_that_took_longer_than_any_deadline_the_pace_is_learnt_anew() -> None:
+    gate = Gate()
+    batcher = Batcher(policy(deadline=1.0), gate)
+    batcher.pace.record(60.0)
+    await batcher.start()
+    assert await results(await submitted(batcher, 1)) == [2]
+    await batcher.stop()
+
+
 async def test_who_left_is_not_run() -> None:
     gate = Gate(is_open=False)
     batcher = Batcher(policy(), gate)

@@ -13,15 +13,16 @@ CORES = usable_cores()
 @pytest.mark.parametrize(
     ("environment", "lanes", "threads"),
     [
-        ({}, min(CORES, 2), CORES),
+        ({}, min(CORES, 2), -(-CORES // min(CORES, 2))),
         ({"SCENARIO": "batch"}, min(CORES, 4), -(-CORES // min(CORES, 4))),
         ({"PROVIDER": "cuda"}, 1, CORES),
         ({"PROVIDER": "cuda", "SCENARIO": "batch"}, 1, CORES),
+        ({"INFERENCE_LANES": "1"}, 1, CORES),
         ({"SCENARIO": "batch", "INFERENCE_LANES": "1"}, 1, CORES),
         ({"INFERENCE_LANES": "3", "INTRA_OP_THREADS": "5"}, 3, 5),
     ],
 )
-def test_cores_are_shared_out_as_the_scenario_needs(environment: dict[str, str], lanes: int, threads: int) -> None:
+def test_cores_are_divided_among_the_lanes(environment: dict[str, str], lanes: int, threads: int) -> None:
     settings = read_settings(environment)
     assert (settings.batching.lanes, settings.execution.threads) == (lanes, threads)
 

@@ -147,7 +147,8 @@ class Batcher(Generic[Item, Result]):
     def claim(self, arrived_at: float) -> Ticket[Result]:
         """A ticket for an item that is still being made; its deadline counts from `arrived_at` (monotonic seconds).
 
-        To be called in the event loop. Its `done` raises DeadlineExceeded when the item's turn comes too late.
+        To be called in the event loop. Its `done` raises DeadlineExceeded when the item's turn comes too late for an
+        answer in time.
         """
         return Ticket(asyncio.get_running_loop().create_future(), arrived_at + self._policy.deadline_seconds)
 
@@ -209,19 +210,29 @@ class Batcher(Generic[Item, Result]):
         batch: list[_Waiting[Item, Result]] = []
         late: list[_Outcome[Result]] = []
         now = time.monotonic()
+        done_at = now + self._expected_seconds(min(len(self._waiting), self._policy.max_batch))
         while self._waiting and len(batch) < self._policy.max_batch:
             waiting = self._waiting.popleft()
             if waiting.ticket.done.done():
                 continue
-            if now > waiting.ticket.deadline:
-                late_ms = round((now - waiting.ticket.deadline + self._policy.deadline_seconds) * 1000)
-                error = DeadlineExceeded(f"The picture waited {late_ms} ms, longer than its deadline.")
+            if done_at > waiting.ticket.deadline:
+                waited_ms = round((now - waiting.ticket.deadline + self._policy.deadline_seconds) * 1000)
+                error = DeadlineExceeded(f"The picture waited {waited_ms} ms and would miss its deadline.")
                 late.append((waiting.ticket, error))
                 continue
             batch.append(waiting)
         if late:
             self._deliver(late)
         return batch
+
+    def _expected_seconds(self, count: int) -> float:
+        """How long a batch of that many will take, by the pace of the last ones.
+
+        At most the share of the deadline that is kept for slow moments: were everyone refused after some slow batches,
+        none would run, and the pace would never be learnt anew.
+        """
+        expected = count * self._policy.lanes * self.pace.seconds
+        return min(expected, (1 - _DEADLINE_SHARE) * self._policy.deadline_seconds)
 
     def _deliver(self, outcomes: Sequence[_Outcome[Result]]) -> None:
         """Any thread. A loop that has closed has nobody left who waits."""

@@ -115,7 +115,9 @@ def read_settings(values: Mapping[str, str]) -> Settings:
     provider = env.one_of("PROVIDER", Provider, Provider.CPU)
     scenario = env.one_of("SCENARIO", Scenario, Scenario.REALTIME)
     batching = _batching(env, scenario, min(cores, _MOST_LANES[scenario]) if provider is Provider.CPU else 1)
-    threads = env.integer("INTRA_OP_THREADS", _usual_threads(scenario, cores, batching.lanes), 1, 1024)
+    # Together the lanes have as many threads as there are cores: threads that share a forward pass wait for one another
+    # after each of its operators, and for whoever holds the core of one of them.
+    threads = env.integer("INTRA_OP_THREADS", math.ceil(cores / batching.lanes), 1, 1024)
     level = env.text("LOG_LEVEL", "info").upper()
     if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise BadSetting(f"LOG_LEVEL={level!r} is not one of debug, info, warning, error.")
@@ -148,16 +150,6 @@ def read_settings(values: Mapping[str, str]) -> Settings:
         log_level=level,
         access_log=env.integer("ACCESS_LOG", 0, 0, 1) == 1,
     )
-
-
-def _usual_threads(scenario: Scenario, cores: int, lanes: int) -> int:
-    """Threads of one forward pass.
-
-    Threads that share a forward pass wait for one another after each of its operators; lanes do not. So where the sum
-    counts, the cores are divided among the lanes; where each answer counts, all of them work for a picture that is
-    alone, and a second lane keeps one that comes a little later from waiting for the first.
-    """
-    return math.ceil(cores / lanes) if scenario is Scenario.BATCH else cores
 
 
 def _batching(env: _Environment, scenario: Scenario, usual_lanes: int) -> BatchingPolicy:
