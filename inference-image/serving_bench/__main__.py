@@ -2,7 +2,9 @@
 
 Only ratios on one machine count, and only of figures that were taken side by side: everything that is compared takes
 turns, round by round, so that whatever else the machine does falls on all. The load generator shares the cores with
-the server; the bare loop has them for itself.
+the server; the bare loop has them for itself. Throughput and latency are measured in two conditions by turns: beside
+other programs, with the share of the processor that these took, and before all of them (real-time scheduling) where
+root or CAP_SYS_NICE permits it, for a few seconds at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", type=Path)
     parser.add_argument("result", type=Path)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--overload-seconds", type=float, default=60)
     parser.add_argument("--memory-requests", type=int, default=10_000)
     options = parser.parse_args(arguments)

@@ -8,13 +8,14 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 from serving_bench.bare import BareLoop, Rate
 from serving_bench.client import Outcome, closed_loop, open_loop, prepared
+from serving_bench.neighbours import Condition, Neighbours, conditions
 from serving_bench.process import Process, serving
 from yolo_serving.cpu_quota import usable_cores
 from yolo_serving.model import Execution, load_model
@@ -22,9 +23,10 @@ from yolo_serving.settings import read_settings
 from yolo_serving.shapes import Split, picture
 
 Result = dict[str, object]
+Conditional = dict[Condition, Result]
 
 _SLICE_BATCHES: Final = 12
-_UNLOADED_REQUESTS: Final = 100
+_UNLOADED_REQUESTS: Final = 200
 _LOADED_SECONDS: Final = 3.0
 _LOAD_SHARE: Final = 0.7
 _OVERLOAD_CONNECTIONS: Final = 128
@@ -56,6 +58,58 @@ class _Pool:
     def quantile(self, share: float) -> float:
         values = sorted(self.milliseconds)
         return round(values[min(len(values) - 1, int(share * len(values)))], 2)
+
+
+@dataclass(slots=True)
+class _Rates:
+    """Throughput under one condition."""
+
+    neighbours: Neighbours
+    by_name: dict[str, list[Rate]] = field(default_factory=dict)
+
+    def add(self, name: str, rate: Rate) -> None:
+        self.by_name.setdefault(name, []).append(rate)
+
+    def result(self, loops: Sequence[str], server: str) -> Result:
+        """The server is compared, round by round, with the loop that turned out fastest."""
+        best = max(loops, key=lambda name: _median_rate(self.by_name[name]))
+        shares = [
+            served.pictures_per_second / bare.pictures_per_second
+            for served, bare in zip(self.by_name[server], self.by_name[best], strict=True)
+        ]
+        return {
+            "others_share_of_processor": self.neighbours.share,
+            "pictures_per_second": {name: round(_median_rate(values), 1) for name, values in self.by_name.items()},
+            "cpu_ms_per_picture": {
+                name: round(statistics.median(rate.cpu_ms for rate in values), 2)
+                for name, values in self.by_name.items()
+            },
+            "fastest_bare_loop": best,
+            "server_share_of_bare": round(statistics.median(shares), 3),
+            "server_share_of_bare_by_round": [round(share, 2) for share in shares],
+        }
+
+
+@dataclass(slots=True)
+class _Tail:
+    """Latency unloaded and loaded under one condition; `rates` in requests per second."""
+
+    neighbours: Neighbours
+    alone: _Pool = field(default_factory=_Pool)
+    loaded: _Pool = field(default_factory=_Pool)
+    rates: list[float] = field(default_factory=list)
+
+    def result(self) -> Result:
+        return {
+            "others_share_of_processor": self.neighbours.share,
+            "unloaded_p50_ms": self.alone.quantile(0.5),
+            "unloaded_p99_ms": self.alone.quantile(0.99),
+            "loaded_rate": round(statistics.median(self.rates), 1),
+            "loaded_p50_ms": self.loaded.quantile(0.5),
+            "loaded_p99_ms": self.loaded.quantile(0.99),
+            "p99_ratio": round(self.loaded.quantile(0.99) / self.alone.quantile(0.99), 2),
+            "codes": _by_code(self.alone.codes + self.loaded.codes),
+        }
 
 
 class Bench:
@@ -90,6 +144,7 @@ class Bench:
                 "processor": platform.machine(),
                 "load_average": [round(load_before, 1), round(os.getloadavg()[0], 1)],
             },
+            "effort": asdict(self._effort),
             "targets": _targets(throughput, latency["realtime server"], overload, memory),
             "throughput": throughput,
             "latency": latency,
@@ -97,8 +152,8 @@ class Bench:
             "memory": memory,
         }
 
-    def _throughput(self, servers: Mapping[str, Process]) -> Result:
-        """Servers and bare loops in turn; the server is compared with the bare loop that turned out fastest."""
+    def _throughput(self, servers: Mapping[str, Process]) -> Conditional:
+        """Servers and bare loops in turn."""
         _say("throughput")
         side = load_model(self._model, Execution()).card.side
         pictures = self._pictures[: self._effort.batch]
@@ -107,30 +162,18 @@ class Bench:
             "bare loop, one thread": BareLoop(self._model, side, pictures, 1),
             f"bare loop, {self._cores} threads": BareLoop(self._model, side, pictures, self._cores),
         }
-        rates: dict[str, list[Rate]] = {name: [] for name in (*loops, *servers)}
         for server in servers.values():
             closed_loop(server.port, self._requests, 2 * self._effort.batch, 100)
+        measured: dict[Condition, _Rates] = {}
         for _ in range(self._effort.rounds):
-            for name, loop in loops.items():
-                rates[name].append(loop.rate(_SLICE_BATCHES))
-            for name, server in servers.items():
-                rates[name].append(self._served_rate(server))
-        best = max(loops, key=lambda name: _median_rate(rates[name]))
-        shares = [
-            server.pictures_per_second / bare.pictures_per_second
-            for server, bare in zip(rates["batch server"], rates[best], strict=True)
-        ]
-        return {
-            "batch": self._effort.batch,
-            "rounds": self._effort.rounds,
-            "pictures_per_second": {name: round(_median_rate(values), 1) for name, values in rates.items()},
-            "cpu_ms_per_picture": {
-                name: round(statistics.median(rate.cpu_ms for rate in values), 2) for name, values in rates.items()
-            },
-            "fastest_bare_loop": best,
-            "server_share_of_bare": round(statistics.median(shares), 3),
-            "server_share_of_bare_by_round": [round(share, 2) for share in shares],
-        }
+            for condition in conditions([*servers.values()]):
+                rates = measured.setdefault(condition, _Rates(Neighbours([*servers.values()])))
+                with rates.neighbours.watched():
+                    for name, loop in loops.items():
+                        rates.add(name, loop.rate(_SLICE_BATCHES))
+                    for name, server in servers.items():
+                        rates.add(name, self._served_rate(server))
+        return {condition: rates.result([*loops], "batch server") for condition, rates in measured.items()}
 
     def _served_rate(self, server: Process) -> Rate:
         """As many pictures as a bare loop's slice, twice over: a queue needs a moment to fill and to run dry."""
@@ -139,33 +182,30 @@ class Bench:
         outcome = closed_loop(server.port, self._requests, 3 * self._effort.batch, count)
         return Rate(outcome.rate(), 1000 * (server.cpu_seconds - before) / count)
 
-    def _latency(self, server: Process) -> Result:
+    def _latency(self, server: Process) -> Conditional:
         """One request at a time, and 70 % of the capacity that the same round found, in turn."""
         _say("latency")
-        alone, loaded = _Pool(), _Pool()
-        rates: list[float] = []
+        measured: dict[Condition, _Tail] = {}
         for _ in range(self._effort.rounds):
-            rates.append(_LOAD_SHARE * self._served_rate(server).pictures_per_second)
-            alone.add(closed_loop(server.port, self._requests, 1, _UNLOADED_REQUESTS))
-            loaded.add(open_loop(server.port, self._requests, rates[-1], _LOADED_SECONDS))
-        return {
-            "unloaded_p50_ms": alone.quantile(0.5),
-            "unloaded_p99_ms": alone.quantile(0.99),
-            "loaded_rate": round(statistics.median(rates), 1),
-            "loaded_p50_ms": loaded.quantile(0.5),
-            "loaded_p99_ms": loaded.quantile(0.99),
-            "p99_ratio": round(loaded.quantile(0.99) / alone.quantile(0.99), 2),
-            "codes": _by_code(alone.codes + loaded.codes),
-        }
+            for condition in conditions([server]):
+                tail = measured.setdefault(condition, _Tail(Neighbours([server])))
+                with tail.neighbours.watched():
+                    tail.rates.append(_LOAD_SHARE * self._served_rate(server).pictures_per_second)
+                    tail.alone.add(closed_loop(server.port, self._requests, 1, _UNLOADED_REQUESTS))
+                    tail.loaded.add(open_loop(server.port, self._requests, tail.rates[-1], _LOADED_SECONDS))
+        return {condition: tail.result() for condition, tail in measured.items()}
 
     def _overload(self, server: Process) -> Result:
         """Twice the capacity. Times count from when a request was sent: the client shares the cores and may be late."""
         _say("overload")
         rate = 2 * self._served_rate(server).pictures_per_second
-        outcome = open_loop(
-            server.port, self._requests, rate, self._effort.overload_seconds, connections=_OVERLOAD_CONNECTIONS
-        )
+        neighbours = Neighbours([server])
+        with neighbours.watched():
+            outcome = open_loop(
+                server.port, self._requests, rate, self._effort.overload_seconds, connections=_OVERLOAD_CONNECTIONS
+            )
         return {
+            "others_share_of_processor": neighbours.share,
             "rate": round(rate, 1),
             "seconds": self._effort.overload_seconds,
             "codes": _by_code(outcome.codes),
@@ -196,25 +236,39 @@ class Bench:
         }
 
 
-def _targets(throughput: Result, latency: Result, overload: Result, memory: Result) -> list[Result]:
-    """What was wanted, and whether this run shows it."""
-    share, ratio = _number(throughput["server_share_of_bare"]), _number(latency["p99_ratio"])
+def _targets(throughput: Conditional, latency: Conditional, overload: Result, memory: Result) -> list[Result]:
+    """What was wanted, and whether this run shows it.
+
+    Throughput and P99 are judged before all other programs where that is permitted: beside them these figures say more
+    about them than about the server.
+    """
+    rates, tail = _judged(throughput), _judged(latency)
+    share, ratio = _number(rates[1]["server_share_of_bare"]), _number(tail[1]["p99_ratio"])
     slowest, growth = _number(overload["accepted_slowest_ms"]), _number(memory["ratio"])
     codes = overload["codes"]
     assert isinstance(codes, dict)  # noqa: S101  # made by _by_code
     others = sorted(set(codes) - {"200", "429"})
+    beside = _named(Condition.BESIDE_OTHERS, overload)
+    deadline = f"at most {_DEADLINE_MS:g}"
     return [
-        _target("throughput as a share of the fastest bare loop", share, "at least 0.85", met=share >= 0.85),
-        _target("P99 at 70 % of capacity over P99 unloaded", ratio, "at most 2.5", met=ratio <= 2.5),
-        _target(
-            "slowest accepted answer at twice the capacity, ms",
-            slowest,
-            f"at most {_DEADLINE_MS:g}",
-            met=slowest <= _DEADLINE_MS,
-        ),
+        _target(f"throughput over the fastest bare loop's, {rates[0]}", share, "at least 0.85", met=share >= 0.85),
+        _target(f"P99 at 70 % of capacity over P99 unloaded, {tail[0]}", ratio, "at most 2.5", met=ratio <= 2.5),
+        _target(f"slowest answer at twice the capacity, ms, {beside}", slowest, deadline, met=slowest <= _DEADLINE_MS),
         _target("codes besides 200 and 429 at twice the capacity", others, "none", met=not others),
         _target("memory after all requests over memory after a tenth", growth, "at most 1.05", met=growth <= 1.05),
     ]
+
+
+def _judged(measured: Conditional) -> tuple[str, Result]:
+    """The figures that count, and under which condition they were taken."""
+    condition = Condition.BEFORE_OTHERS if Condition.BEFORE_OTHERS in measured else Condition.BESIDE_OTHERS
+    return _named(condition, measured[condition]), measured[condition]
+
+
+def _named(condition: Condition, measured: Result) -> str:
+    if condition is Condition.BEFORE_OTHERS:
+        return condition
+    return f"{condition} (which took {_number(measured['others_share_of_processor']):.0%} of the processor)"
 
 
 def _target(what: str, value: object, wanted: str, *, met: bool) -> Result:
