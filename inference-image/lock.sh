@@ -11,3 +11,4 @@ lock cpu requirements-serve-cpu.txt
 lock gpu requirements-serve-gpu.txt
 lock train requirements-train.txt
 lock test requirements-test.txt
+lock publish requirements-publish.txt

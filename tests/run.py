@@ -36,7 +36,7 @@ CHECKS = (
     ("mypy", "--strict", "deploy/local/demo", "deploy/local/localcluster", "docs/hooks"),
     ("lint-imports",),
 )
-NEITHER = ("--ignore=tests/e2e", "--ignore=tests/bench")
+NEITHER = ("--ignore=tests/e2e", "--ignore=tests/bench", "--ignore=tests/publish")
 
 
 @dataclass(frozen=True, slots=True)

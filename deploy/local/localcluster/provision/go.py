@@ -64,6 +64,12 @@ ALL = (KUBERNETES, ISTIO, COREDNS)
 """What the local cluster runs."""
 HELM = Module("helm", "helm.sh/helm/v3", ("helm.sh/helm/v3/cmd/helm",))
 """Only tests of the chart need it; tests/run.py builds it before they run, else they do."""
+SIGNING = Module(
+    "signing",
+    "github.com/sigstore/cosign/v3",
+    ("github.com/google/go-containerregistry/cmd/crane", "github.com/sigstore/cosign/v3/cmd/cosign"),
+)
+"""What publishes images; only `make publish-check` needs it."""
 
 
 def output_folder(cache: Cache, module: Module) -> Path:
