@@ -56,8 +56,7 @@ class _Pool:
         self.codes += outcome.codes
 
     def quantile(self, share: float) -> float:
-        values = sorted(self.milliseconds)
-        return round(values[min(len(values) - 1, int(share * len(values)))], 2)
+        return _quantile(self.milliseconds, share)
 
 
 @dataclass(slots=True)
@@ -210,8 +209,13 @@ class Bench:
             "seconds": self._effort.overload_seconds,
             "codes": _by_code(outcome.codes),
             "deadline_ms": _DEADLINE_MS,
-            "accepted_slowest_ms": _slowest_ms(outcome, 200),
-            "refused_slowest_ms": _slowest_ms(outcome, 429),
+            "accepted_p99_ms": _answered_ms(outcome, 200, 0.99),
+            "accepted_slowest_ms": _answered_ms(outcome, 200, 1.0),
+            "accepted_after_deadline": sum(
+                1000 * seconds > _DEADLINE_MS for seconds in outcome.answered_seconds_by_code.get(200, [])
+            ),
+            "refused_p99_ms": _answered_ms(outcome, 429, 0.99),
+            "refused_slowest_ms": _answered_ms(outcome, 429, 1.0),
             "client_late_by_at_most_ms": round(1000 * outcome.latest_seconds, 1),
         }
 
@@ -284,8 +288,14 @@ def _median_rate(rates: Sequence[Rate]) -> float:
     return statistics.median(rate.pictures_per_second for rate in rates)
 
 
-def _slowest_ms(outcome: Outcome, code: int) -> float:
-    return round(1000 * outcome.slowest_seconds_by_code.get(code, 0.0), 1)
+def _answered_ms(outcome: Outcome, code: int, share: float) -> float:
+    return _quantile([1000 * seconds for seconds in outcome.answered_seconds_by_code.get(code, [])], share)
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    """From the values themselves; 0 where there are none."""
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2) if ordered else 0.0
 
 
 def _by_code(codes: Counter[int]) -> dict[str, int]:

@@ -17,13 +17,13 @@ _TIMEOUT_SECONDS = 30.0
 class Outcome:
     """What the client saw: status codes (0: no answer), and seconds from when each request was due.
 
-    `slowest_seconds_by_code` counts from when a request was sent: what the server is to blame for where the client
+    `answered_seconds_by_code` counts from when a request was sent: what the server is to blame for where the client
     itself is late, by `latest_seconds` at the most.
     """
 
     codes: Counter[int] = field(default_factory=Counter)
     seconds_by_code: dict[int, list[float]] = field(default_factory=dict)
-    slowest_seconds_by_code: dict[int, float] = field(default_factory=dict)
+    answered_seconds_by_code: dict[int, list[float]] = field(default_factory=dict)
     latest_seconds: float = 0.0
     elapsed_seconds: float = 0.0
 
@@ -31,8 +31,7 @@ class Outcome:
         """One answer, and how long after it was due its request was sent."""
         self.codes[code] += 1
         self.seconds_by_code.setdefault(code, []).append(seconds)
-        slowest = self.slowest_seconds_by_code.get(code, 0.0)
-        self.slowest_seconds_by_code[code] = max(slowest, seconds - late_seconds)
+        self.answered_seconds_by_code.setdefault(code, []).append(seconds - late_seconds)
         self.latest_seconds = max(self.latest_seconds, late_seconds)
 
     def rate(self, code: int = 200) -> float:

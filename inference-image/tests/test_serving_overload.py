@@ -30,6 +30,6 @@ def test_at_twice_the_capacity_accepted_requests_keep_their_deadline_and_the_res
 
     assert set(outcome.codes) == {200, 429}
     assert outcome.codes[200] >= 0.5 * capacity * SECONDS
-    assert 1000 * outcome.slowest_seconds_by_code[200] < DEADLINE_MS
+    assert 1000 * max(outcome.answered_seconds_by_code[200]) < DEADLINE_MS
     # Places are free again as soon as the load is gone.
     assert set(closed_loop(server.port, requests, 4, 20).codes) == {200}
