@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,11 +13,12 @@ from pydantic import Field
 
 from modelrelease.adapters.istio import with_weight
 from modelrelease.api.model import Model
-from modelrelease.api.spec import ModelReleaseSpec
+from modelrelease.api.spec import EnvVar, ModelReleaseSpec
 from modelrelease.ports import Manifest
 from modelrelease.rollout.canary import (
     canary_deployment,
     canary_service,
+    completed,
     route_reference,
     with_release,
 )
@@ -54,6 +55,10 @@ class Present:
     autoscaler: Manifest | None = None
     lacks_policy: bool = False
     """Whether stable's host has a DestinationRule that the canary's host lacks."""
+    dropped: Sequence[EnvVar] = ()
+    """Variables that an earlier release brought, and that the specification does not name any more."""
+    runs_already: bool = False
+    """Whether stable runs what is asked for, so that nothing would begin."""
 
 
 def changes_of(present: Present, wanted: Manifest, spec: ModelReleaseSpec, namespace: str) -> list[Change]:
@@ -61,6 +66,8 @@ def changes_of(present: Present, wanted: Manifest, spec: ModelReleaseSpec, names
     found = list(_asked_for(present, wanted))
     if present.deployment is None or present.service is None:
         return found + list(_created(present, wanted, spec, namespace))
+    if present.runs_already:
+        return found
     return found + list(_canary(present, wanted, spec)) + list(_traffic(present, spec)) + list(_promoted(present, spec))
 
 
@@ -92,7 +99,15 @@ def _canary(present: Present, wanted: Manifest, spec: ModelReleaseSpec) -> Itera
     when = "before the first traffic"
     replicas = replicas_needed(spec.strategy, stable_replicas(stable), spec.strategy.steps[0].weight)
     release = str(cast(dict[str, Any], wanted)["metadata"]["name"])
-    canary = canary_deployment(stable, service, spec, release=release, revision=revision_of(spec, 0), replicas=replicas)
+    canary = canary_deployment(
+        stable,
+        service,
+        spec,
+        release=release,
+        revision=revision_of(spec, 0),
+        replicas=replicas,
+        dropped=present.dropped,
+    )
     yield _new(when, canary, stable)
     cast(dict[str, Any], canary)["metadata"]["uid"] = _UNKNOWN_UID
     yield _new(when, canary_service(service, canary), service)
@@ -119,7 +134,9 @@ def _traffic(present: Present, spec: ModelReleaseSpec) -> Iterator[Change]:
 def _promoted(present: Present, spec: ModelReleaseSpec) -> Iterator[Change]:
     before = cast(Manifest, present.deployment)
     after = cast(dict[str, Any], copy.deepcopy(before))
-    after["spec"]["template"] = with_release(after["spec"]["template"], spec, spec.image)
+    template, wanted = after["spec"]["template"], spec.workload.template
+    base = template if wanted is None else completed(wanted, template)
+    after["spec"]["template"] = with_release(base, spec, spec.image, present.dropped)
     yield _changed("at promotion, after the bake", before, after)
 
 

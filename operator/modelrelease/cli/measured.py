@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 
 from modelrelease.adapters.istio import IstioTraffic
 from modelrelease.api.spec import ModelReleaseSpec
@@ -118,8 +119,8 @@ async def measured_pods(
 
 
 def require_traffic(found: Sequence[Window], watched: Watched) -> Traffic:
-    """Raises Problem where stable had no requests at all."""
-    traffic = Traffic(tuple(found))
+    """From the first request on: before it, stable or Prometheus was not there. Raises Problem where there was none."""
+    traffic = Traffic(tuple(dropwhile(lambda window: window.stable.requests == 0, found)))
     if traffic.requests == 0:
         raise Problem(
             f"Prometheus knows of no requests to {watched.stable_service}.{watched.namespace} in that time (source "

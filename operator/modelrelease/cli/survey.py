@@ -10,15 +10,21 @@ from statistics import median
 from typing import Any, cast
 
 from modelrelease.adapters.istio import IstioTraffic
+from modelrelease.api.images import image_tag
 from modelrelease.api.spec import ModelReleaseSpec, PolicyCoverage
+from modelrelease.api.status import Phase, ReleaseStatus
 from modelrelease.cli.changes import Present
 from modelrelease.cli.findings import Finding, good, problem, remark
+from modelrelease.cli.releases import release_of
+from modelrelease.controller.contention import Contention
 from modelrelease.controller.policies import POLICY_KINDS, uncovered
 from modelrelease.controller.workload import deployment_seen
 from modelrelease.errors import Terminal
-from modelrelease.ports import Cluster, Kind, Manifest
+from modelrelease.ports import Cluster, Key, Kind, Manifest
 from modelrelease.rollout.canary import canary_deployment, route_reference
 from modelrelease.rollout.conditions import gitops_sentence
+from modelrelease.rollout.revision import revision_of
+from modelrelease.rollout.running import leftovers, runs
 from modelrelease.rollout.seen import DeploymentSeen
 
 DEFAULT_STARTUP_SECONDS = 30.0
@@ -34,12 +40,18 @@ class Survey:
     pods: tuple[Manifest, ...]
     route_problem: str
     uncovered: tuple[str, ...]
+    status: ReleaseStatus
+    """Of the ModelRelease; empty where there is none yet."""
+    rival: str
+    """Another ModelRelease that has the same Deployment or route; empty where there is none."""
 
     @property
     def startup_seconds(self) -> float:
-        """From a pod's creation until it is ready, as stable's pods had it."""
+        """From a pod's creation until it is available, as stable's pods had it."""
         taken = [seconds for pod in self.pods if (seconds := _startup(pod)) is not None]
-        return median(taken) if taken else DEFAULT_STARTUP_SECONDS
+        deployment = cast(dict[str, Any], self.present.deployment or {"spec": {}})
+        least: float = deployment["spec"].get("minReadySeconds", 0)
+        return (median(taken) if taken else DEFAULT_STARTUP_SECONDS) + least
 
 
 async def survey(cluster: Cluster, namespace: str, name: str, spec: ModelReleaseSpec) -> Survey:
@@ -60,6 +72,8 @@ async def survey(cluster: Cluster, namespace: str, name: str, spec: ModelRelease
         route_problem = str(error)
     labels = cast(dict[str, Any], deployment)["spec"]["selector"].get("matchLabels") if deployment else None
     pods = await cluster.list(Kind.POD, namespace, labels) if labels else []
+    stable = deployment_seen(deployment, pods, spec.workload.container) if deployment is not None else None
+    status = release_of(release).status if release is not None else ReleaseStatus()
     present = Present(
         release=release,
         deployment=deployment,
@@ -67,9 +81,12 @@ async def survey(cluster: Cluster, namespace: str, name: str, spec: ModelRelease
         virtual_service=virtual_service,
         autoscaler=next((one for one in autoscalers if _scales(one, spec)), None),
         lacks_policy=lacks_policy,
+        dropped=leftovers(spec, stable, status.released_env) if stable is not None else (),
+        runs_already=stable is not None and runs(spec, status, stable),
     )
-    stable = deployment_seen(deployment, pods, spec.workload.container) if deployment is not None else None
-    return Survey(present, stable, tuple(pods), route_problem, await _uncovered(cluster, namespace, present, spec))
+    rival = await Contention(cluster).rival(Key(namespace, name), spec, Phase.INITIALIZING)
+    uncovered_policies = await _uncovered(cluster, namespace, present, spec)
+    return Survey(present, stable, tuple(pods), route_problem, uncovered_policies, status, rival)
 
 
 async def _uncovered(cluster: Cluster, namespace: str, present: Present, spec: ModelReleaseSpec) -> tuple[str, ...]:
@@ -111,6 +128,8 @@ def findings_of(found: Survey, spec: ModelReleaseSpec) -> Iterator[Finding]:
     """Everything that would keep the release from starting, or from lasting."""
     name = spec.workload.deployment
     creates = spec.workload.template is not None
+    if found.rival:
+        yield problem("release", f"ModelRelease {found.rival} has the same Deployment or route; delete one of the two.")
     if found.stable is None:
         sentence = f"Deployment {name} does not exist; create it, or give spec.workload.template."
         yield remark("stable", f"Deployment {name} will be created.") if creates else problem("stable", sentence)
@@ -137,3 +156,19 @@ def findings_of(found: Survey, spec: ModelReleaseSpec) -> Iterator[Finding]:
         sentence = f"{listed} guard stable's pods but would not guard the canary's; widen their selectors."
         required = spec.strategy.policy_coverage is PolicyCoverage.REQUIRE
         yield problem("policies", sentence) if required else remark("policies", sentence)
+
+
+def standing(found: Survey, spec: ModelReleaseSpec) -> Iterator[Finding]:
+    """What applying the specification would begin and end; nothing where it simply begins a release."""
+    status, tag = found.status, image_tag(spec.image)
+    is_same = status.revision == revision_of(spec, status.retries)
+    if not status.phase.is_at_rest:
+        other = f"The release of {image_tag(status.canary.image)} is under way; this takes it back first, then begins."
+        same = f"The release of {tag} is under way already; settings apply from the next one on."
+        yield remark("release", same if is_same else other)
+    elif found.present.runs_already:
+        yield remark("release", f"Stable runs {tag} already, so no release begins.")
+    elif is_same and status.phase in (Phase.ROLLED_BACK, Phase.FAILED):
+        yield remark(
+            "release", f"{tag} was tried before ({status.phase}); only `retry` begins it anew, applying does not."
+        )

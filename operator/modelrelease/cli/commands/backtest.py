@@ -33,9 +33,6 @@ from modelrelease.cli.replay import Pace, Play, Run, replay
 from modelrelease.cli.survey import survey
 from modelrelease.ports import Cluster, Metrics
 
-BASELINE_SECONDS = 600.0
-"""Of the history, what a release would have begun with."""
-
 
 class StepBacktest(Model):
     """One step, over all runs that got through it."""
@@ -109,18 +106,19 @@ async def look(
     namespace, name = identity
     (now, history_seconds), runs = asked
     watched = await watched_of(cluster, namespace, spec)
+    begun_with = spec.analysis.baseline
     end = now - lag_seconds(spec, metrics.scrape_interval_seconds)
-    start = end - history_seconds - BASELINE_SECONDS
+    start = end - history_seconds - begun_with
     found = require_traffic(
         await measured_windows(metrics, watched, (start, end), spec.analysis.interval), watched
     ).windows
     first = found[0].start_seconds
-    baseline = tuple(window for window in found if window.end_seconds <= first + BASELINE_SECONDS)
+    baseline = tuple(window for window in found if window.end_seconds <= first + begun_with)
     played = found[len(baseline) :]
     if not played:
         raise Problem(
             f"The history is only {lasting(Traffic(found).seconds)} long; a release begins with "
-            f"{lasting(BASELINE_SECONDS)} of it, so that nothing is left to play. Try again later."
+            f"{lasting(begun_with)} of it, so that nothing is left to play. Try again later."
         )
     until = baseline[-1].end_seconds if baseline else first
     pods = await measured_pods(metrics, watched, (first, until), spec.analysis.interval)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import typer
@@ -18,23 +18,31 @@ from modelrelease.api.model import Model
 from modelrelease.api.spec import Manifest, ModelReleaseSpec, parse_spec
 from modelrelease.cli.changes import Change, changes_of, stable_replicas
 from modelrelease.cli.connection import Connection, Target, run_connected
+from modelrelease.cli.edges import history_wait_seconds, preparing_seconds, promoting_seconds
 from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.findings import Finding, good, has_problem, problem, remark, render_findings
-from modelrelease.cli.forecast import StepForecast, TrafficView, forecast, pace_of, traffic_view
+from modelrelease.cli.forecast import StepForecast, TrafficView, forecast, judged_state, pace_of, traffic_view
+from modelrelease.cli.history import Stretch, measure, served_seconds
 from modelrelease.cli.manifests import File, read_manifest, refusal
-from modelrelease.cli.measured import Traffic, lag_seconds, measured_pods, measured_windows, require_traffic, watched_of
+from modelrelease.cli.measured import Traffic, watched_of
 from modelrelease.cli.options import command
 from modelrelease.cli.parameters import seconds_of
 from modelrelease.cli.printing import Output, emit, lasting, milliseconds, ratio, table
 from modelrelease.cli.problems import Problem
 from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, Url, Wanted, reached
 from modelrelease.cli.room import asked_by, fitting
-from modelrelease.cli.survey import Survey, findings_of, survey
+from modelrelease.cli.survey import Survey, findings_of, standing, survey
 from modelrelease.errors import Forbidden, InvalidResource, MetricsUnavailable, Terminal
-from modelrelease.ports import Cluster, Metrics
 from modelrelease.rollout.capacity import replicas_needed
 
-Measured = Annotated[str, typer.Option("--window", metavar="DURATION", help="How much of stable's traffic to measure.")]
+Measured = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="DURATION",
+        help="How much of stable's traffic to measure. Default: what a release begins with, analysis.baseline.",
+    ),
+]
 
 
 class PlanView(Model):
@@ -46,10 +54,12 @@ class PlanView(Model):
     changes: list[Change] = Field(description="What will be created and changed, in order.")
     traffic: TrafficView | None = Field(description="What was measured; null where there is no history.")
     steps: list[StepForecast] = Field(description="How long each step will take, and what it would notice.")
-    bake_seconds: float = Field(description="Time at 100 % before stable is replaced.")
-    typical_seconds: float | None = Field(
-        description="All steps and the bake, typically; null where that is not known."
+    preparing_seconds: float | None = Field(
+        description="Until the first step: the canary starts, and stable's history is waited for; null without traffic."
     )
+    bake_seconds: float = Field(description="Time at 100 % before stable is replaced.")
+    promoting_seconds: float = Field(description="After the bake: stable is replaced, and the canary drains.")
+    typical_seconds: float | None = Field(description="The whole release, typically; null where that is not known.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +76,13 @@ class Draft:
 def plan(
     target: Target,
     filename: File,
-    window: Measured = "10m",
+    window: Measured = None,
     prometheus: Url = None,
     operator_namespace: OperatorNamespace = SYSTEM,
     output: Output = Output.TABLE,
 ) -> ExitCode:
     """Show what applying a file would change, and how long each step would take at the measured traffic."""
-    manifest, measured = read_manifest(filename), seconds_of(window)
+    manifest, measured = read_manifest(filename), seconds_of(window) if window is not None else None
     wanted = Wanted(prometheus, operator_namespace)
     view = run_connected(target, lambda opened: look(opened, manifest, measured, wanted))
     emit(view, output, render)
@@ -88,55 +98,55 @@ def draft_of(manifest: Manifest, namespace: str) -> Draft:
     return Draft(metadata.get("namespace") or namespace, metadata["name"], manifest, spec)
 
 
-async def look(connection: Connection, manifest: Manifest, measured_seconds: float, wanted: Wanted) -> PlanView:
+async def look(connection: Connection, manifest: Manifest, asked_seconds: float | None, wanted: Wanted) -> PlanView:
     draft = draft_of(manifest, connection.namespace)
     findings = []
     refused = await refusal(connection.server, draft.manifest, draft.namespace)
     findings.append(problem("resource", refused) if refused else good("resource", "The API server would take it."))
     found = await survey(connection.cluster, draft.namespace, draft.name, draft.spec)
-    findings += findings_of(found, draft.spec)
+    findings += [*standing(found, draft.spec), *findings_of(found, draft.spec)]
     findings.append(await _room(connection, found, draft.spec))
     traffic: Traffic | None = None
     scrape = 15.0
+    now = time.time()
     try:
         async with reached(connection, draft.spec.analysis.provider, wanted) as metrics:
             scrape = metrics.scrape_interval_seconds
-            traffic = await measure(connection.cluster, metrics, draft, (time.time(), measured_seconds))
+            watched = await watched_of(connection.cluster, draft.namespace, draft.spec)
+            served = served_seconds(found.stable, draft.spec, now)
+            traffic = await measure(metrics, watched, draft.spec, Stretch(now, served, asked_seconds))
     except (Problem, MetricsUnavailable) as error:
         findings.append(remark("traffic", f"It cannot be said how long the steps take. {error}"))
-    return view_of(draft, found, traffic, findings, scrape)
-
-
-async def measure(cluster: Cluster, metrics: Metrics, draft: Draft, span: tuple[float, float]) -> Traffic:
-    """Stable's traffic. span: (now, seconds back)."""
-    watched = await watched_of(cluster, draft.namespace, draft.spec)
-    now, back = span
-    end = now - lag_seconds(draft.spec, metrics.scrape_interval_seconds)
-    found = await measured_windows(metrics, watched, (end - back, end), draft.spec.analysis.interval)
-    pods = await measured_pods(metrics, watched, (end - back, end), draft.spec.analysis.interval)
-    return replace(require_traffic(found, watched), pods=pods)
+    return view_of(draft, found, traffic, findings, (now, scrape))
 
 
 def view_of(
-    draft: Draft, found: Survey, traffic: Traffic | None, findings: list[Finding], scrape_seconds: float
+    draft: Draft, found: Survey, traffic: Traffic | None, findings: list[Finding], timing: tuple[float, float]
 ) -> PlanView:
-    """The whole plan from what was read."""
+    """The whole plan from what was read. timing: (now in unix seconds, seconds between scrapes)."""
+    (now, scrape_seconds), startup = timing, found.startup_seconds
     changes: list[Change] = []
     try:
         changes = changes_of(found.present, draft.manifest, draft.spec, draft.namespace)
     except Terminal as error:
         findings = [*findings, problem("canary", str(error))]
     steps: list[StepForecast] = []
-    shown = None
+    shown = preparing = None
+    deployment = found.present.deployment
     if traffic is not None:
-        deployment = found.present.deployment
         replicas = stable_replicas(deployment) if deployment is not None else draft.spec.workload.replicas or 1
-        pace = pace_of(draft.spec, replicas, found.startup_seconds, scrape_seconds)
+        pace = pace_of(draft.spec, replicas, startup, scrape_seconds)
         steps = forecast(draft.spec, traffic, pace, replicas)
         shown = traffic_view(draft.spec, traffic)
-        findings = [*findings, _resolution(shown)]
+        state = judged_state(draft.spec, traffic)
+        waited = history_wait_seconds(draft.spec, traffic, state, served_seconds(found.stable, draft.spec, now))
+        preparing = preparing_seconds(startup, waited)
+        findings = [*findings, _resolution(shown, waited)]
+    bake = max(draft.spec.strategy.bake_time, draft.spec.strategy.steps[-1].min_duration)
+    promoting = promoting_seconds(draft.spec, deployment, startup)
     known = [step.typical_seconds for step in steps if step.typical_seconds is not None]
-    total = sum(known) + draft.spec.strategy.bake_time if steps and len(known) == len(steps) else None
+    is_known = traffic is not None and len(known) == len(steps)
+    total = (preparing or 0.0) + sum(known) + bake + promoting if is_known else None
     return PlanView(
         namespace=draft.namespace,
         name=draft.name,
@@ -144,13 +154,21 @@ def view_of(
         changes=changes,
         traffic=shown,
         steps=steps,
-        bake_seconds=draft.spec.strategy.bake_time,
+        preparing_seconds=preparing,
+        bake_seconds=bake,
+        promoting_seconds=promoting,
         typical_seconds=total,
     )
 
 
-def _resolution(traffic: TrafficView) -> Finding:
+def _resolution(traffic: TrafficView, waited_seconds: float) -> Finding:
     bound, share = traffic.threshold_milliseconds, traffic.threshold_share
+    if waited_seconds > 0:
+        return remark(
+            "latency",
+            "Stable has served for too short a time to know its P99, and steps are forecast by errors alone; a release "
+            f"waits up to {lasting(waited_seconds)} before its first step.",
+        )
     if bound is None or share is None:
         return remark(
             "latency",
@@ -233,8 +251,10 @@ def _render_steps(view: PlanView, traffic: TrafficView) -> Iterable[RenderableTy
     )
     total = _time(view.typical_seconds, "more than a working day")
     yield Text(
-        f"In all {total}, with {lasting(view.bake_seconds)} at 100 % before stable is replaced. Faster: "
-        "analysis.harmBudget, errorRate.maxIncrease, latencyP99.maxRatio, or strategy.advance: Time."
+        f"In all {total}: {_time(view.preparing_seconds, '-')} until the first step, then the steps, "
+        f"{lasting(view.bake_seconds)} at 100 %, and {lasting(view.promoting_seconds)} in which stable is replaced and "
+        "the canary drains. Faster: analysis.harmBudget, errorRate.maxIncrease, latencyP99.maxRatio, or "
+        "strategy.advance: Time."
     )
 
 
