@@ -43,7 +43,6 @@ from modelrelease.controller.work import Workers
 from modelrelease.errors import InvalidResource, ReleaseError
 from modelrelease.health import Listen, serving
 from modelrelease.ports import Lease, Workload
-from modelrelease.settings import Provider as ProviderSettings
 from modelrelease.settings import Settings, load_settings
 from modelrelease.telemetry import configure_logging, show_queue
 
@@ -69,18 +68,6 @@ def _sources(settings: Settings) -> dict[str, SourceDefinition]:
     return {"Istio": ISTIO, "Inference": INFERENCE, **own}
 
 
-def _credentials(provider: ProviderSettings) -> Credentials:
-    basic = provider.basic_auth
-    return Credentials(
-        bearer_token_file=provider.bearer_token_file,
-        username=basic.username if basic is not None else "",
-        password_file=basic.password_file if basic is not None else None,
-        ca_file=provider.ca_file,
-        cert_file=provider.cert_file,
-        key_file=provider.key_file,
-    )
-
-
 def _providers(settings: Settings, sources: dict[str, SourceDefinition]) -> dict[str, PrometheusMetrics]:
     return {
         name: PrometheusMetrics(
@@ -88,7 +75,7 @@ def _providers(settings: Settings, sources: dict[str, SourceDefinition]) -> dict
                 name=name,
                 url=one.url,
                 scrape_interval_seconds=one.scrape_interval,
-                credentials=_credentials(one),
+                credentials=Credentials.of(one),
                 sources=sources,
                 cluster_domain=settings.cluster_domain,
                 timeout_seconds=one.timeout,

@@ -8,7 +8,7 @@ with a sentence per wrong field, because an operator that runs with half a confi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
@@ -66,6 +66,26 @@ class Provider(Section):
         default=None, description="Client certificate for mTLS; it is read anew when it changes. Default: none."
     )
     key_file: Path | None = Field(default=None, description="Key of the client certificate. Default: none.")
+
+    @property
+    def shows_itself(self) -> bool:
+        """Whether it asks who asks."""
+        return any(one is not None for one in (self.bearer_token_file, self.basic_auth, self.cert_file))
+
+    def files(self) -> list[Path]:
+        """All that it names."""
+        basic = self.basic_auth.password_file if self.basic_auth is not None else None
+        named = (self.bearer_token_file, basic, self.ca_file, self.cert_file, self.key_file)
+        return [path for path in named if path is not None]
+
+    def with_files(self, moved: Callable[[Path], Path]) -> Provider:
+        """The same with its files elsewhere."""
+        fields = ("bearer_token_file", "ca_file", "cert_file", "key_file")
+        found: dict[str, object] = {name: moved(path) for name in fields if (path := getattr(self, name)) is not None}
+        if self.basic_auth is not None:
+            file = moved(self.basic_auth.password_file)
+            found["basic_auth"] = self.basic_auth.model_copy(update={"password_file": file})
+        return self.model_copy(update=found)
 
     @model_validator(mode="after")
     def _shows_itself_in_one_way(self) -> Self:
@@ -206,6 +226,23 @@ def read_settings(text: str, environment: Mapping[str, str]) -> Settings:
     return settings
 
 
+def read_provider(path: Path) -> Provider:
+    """One Prometheus, described in a file of its own; files that it names are beside that. Raises InvalidSettings."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidSettings(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    return provider_of(raw, str(path)).with_files(lambda named: path.parent / named.expanduser())
+
+
+def provider_of(raw: object, whence: str) -> Provider:
+    """One Prometheus as it stands in the configuration. Raises InvalidSettings, which says whence it came."""
+    try:
+        return Provider.model_validate(raw)
+    except ValidationError as error:
+        raise InvalidSettings(f"{whence}: {'; '.join(_sentences(error, Provider))}") from error
+
+
 def _expand_own_namespace(raw: dict[str, object], own: str | None) -> None:
     if raw.get("watchNamespace") == OWN_NAMESPACE:
         if not own:
@@ -215,18 +252,19 @@ def _expand_own_namespace(raw: dict[str, object], own: str | None) -> None:
         raw["watchNamespace"] = None
 
 
-def _sentences(error: ValidationError) -> list[str]:
+def _sentences(error: ValidationError, whole: type[Section] = Settings) -> list[str]:
+    """whole: what the file holds."""
     sentences = []
     for detail in error.errors(include_url=False):
         path = ".".join(str(part) for part in detail["loc"] if part != "[key]") or "configuration"
         if detail["type"] == "extra_forbidden":
-            sentences.append(f"{path}: unknown field{_suggestion(detail['loc'])}")
+            sentences.append(f"{path}: unknown field{_suggestion(detail['loc'], whole)}")
         else:
             sentences.append(f"{path}: {detail['msg'].removeprefix('Value error, ')}")
     return sentences
 
 
-def _suggestion(location: tuple[int | str, ...]) -> str:
+def _suggestion(location: tuple[int | str, ...], whole: type[Section]) -> str:
     """The known field that was probably meant."""
     sections: dict[str, type[Section]] = {
         "providers": Provider,
@@ -234,7 +272,7 @@ def _suggestion(location: tuple[int | str, ...]) -> str:
         "lease": LeaseSettings,
         "metrics": MetricsSettings,
     }
-    section = sections.get(str(location[0]), Settings) if len(location) > 1 else Settings
+    section = sections.get(str(location[0]), whole) if len(location) > 1 else whole
     known = [to_camel(name) for name in section.model_fields]
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -13,12 +14,21 @@ import typer
 from aiohttp import web
 
 from modelrelease.adapters.cluster import ApiServer, Call, NotFoundError
-from modelrelease.adapters.prometheus import INFERENCE, ISTIO, PrometheusMetrics, Provider, SourceDefinition
+from modelrelease.adapters.prometheus import (
+    INFERENCE,
+    ISTIO,
+    Credentials,
+    PrometheusMetrics,
+    Provider,
+    SourceDefinition,
+)
 from modelrelease.cli.connection import Connection
 from modelrelease.cli.exits import ExitCode
+from modelrelease.cli.lending import lent
 from modelrelease.cli.problems import Problem
 from modelrelease.errors import Forbidden, ReleaseError
-from modelrelease.settings import Settings, read_settings
+from modelrelease.settings import Provider as ProviderSettings
+from modelrelease.settings import Settings, provider_of, read_provider, read_settings
 
 CONFIG_MAP = "modelrelease-config"
 CONFIG_FILE = "config.yaml"
@@ -29,6 +39,14 @@ Url = Annotated[
     str | None,
     typer.Option(
         "--prometheus", metavar="URL", help="Address of Prometheus. Default: the operator's, through the API."
+    ),
+]
+ProviderFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--provider",
+        metavar="FILE",
+        help="A Prometheus as the operator's configuration describes one: url, scrapeInterval, credentials as files.",
     ),
 ]
 OperatorNamespace = Annotated[
@@ -43,27 +61,55 @@ class Wanted:
 
     url: str | None = None
     operator_namespace: str = SYSTEM
+    file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.url and self.file is not None:
+            raise Problem("Give --prometheus or --provider, not both: the file has an address.", ExitCode.USAGE)
 
 
 @asynccontextmanager
 async def reached(connection: Connection, provider: str, wanted: Wanted) -> AsyncIterator[PrometheusMetrics]:
     """The provider that a release names. Raises Problem where it cannot be found or asked."""
     settings = await operator_settings(connection, wanted.operator_namespace)
-    described = _provider(settings, provider, wanted)
-    service = None if wanted.url else _service_of(described.url)
-    if service is not None and await _exists(connection.server, service):
-        async with forwarded(connection.server, service) as url:
-            yield_from = PrometheusMetrics(replace(described, url=url))
-            try:
-                yield yield_from
-            finally:
-                yield_from.close()
+    async with _ways(connection, _described(settings, provider, wanted), wanted) as described:
+        metrics = PrometheusMetrics(
+            Provider(
+                name=provider,
+                url=described.url,
+                scrape_interval_seconds=described.scrape_interval,
+                credentials=Credentials.of(described),
+                sources=sources_of(settings),
+                cluster_domain=settings.cluster_domain if settings is not None else "cluster.local",
+                timeout_seconds=TIMEOUT_SECONDS,
+            )
+        )
+        try:
+            yield metrics
+        finally:
+            metrics.close()
+
+
+@asynccontextmanager
+async def _ways(connection: Connection, described: ProviderSettings, wanted: Wanted) -> AsyncIterator[ProviderSettings]:
+    """The same with an address and files of this machine: a person's own, or the operator's by way of the API."""
+    if wanted.url or wanted.file is not None:
+        yield described
         return
-    direct = PrometheusMetrics(described)
-    try:
-        yield direct
-    finally:
-        direct.close()
+    service = _service_of(described.url)
+    if service is None or not await _exists(connection.server, service):
+        async with lent(connection.server, described, wanted.operator_namespace) as own:
+            yield own
+        return
+    if described.shows_itself:
+        raise Problem(
+            f"Prometheus {described.url} asks for credentials, which do not pass the API server. Forward its port "
+            f"(kubectl -n {service.namespace} port-forward service/{service.name} {service.port}), and describe it "
+            "with yours in a file for --provider.",
+            ExitCode.NO_METRICS,
+        )
+    async with forwarded(connection.server, service) as url:
+        yield described.model_copy(update={"url": url, "ca_file": None})
 
 
 async def operator_settings(connection: Connection, operator_namespace: str) -> Settings | None:
@@ -81,9 +127,16 @@ async def operator_settings(connection: Connection, operator_namespace: str) -> 
     return None
 
 
-def _provider(settings: Settings | None, name: str, wanted: Wanted) -> Provider:
+def _described(settings: Settings | None, name: str, wanted: Wanted) -> ProviderSettings:
+    """What a person gave, else what the operator has. Raises Problem, InvalidSettings."""
+    if wanted.file is not None:
+        return read_provider(wanted.file)
     configured = settings.providers.get(name) if settings is not None else None
-    if configured is None and wanted.url is None:
+    if wanted.url:  # the operator's credentials are for the operator's address only
+        described = provider_of({"url": wanted.url}, "--prometheus")
+        scraped = {"scrape_interval": configured.scrape_interval} if configured is not None else {}
+        return described.model_copy(update=scraped)
+    if configured is None:
         where = f"ConfigMap {wanted.operator_namespace}/{CONFIG_MAP}"
         known = f"has: {', '.join(sorted(settings.providers))}" if settings is not None else "cannot be read"
         raise Problem(
@@ -91,14 +144,7 @@ def _provider(settings: Settings | None, name: str, wanted: Wanted) -> Provider:
             "address with --prometheus, or the operator's namespace with --operator-namespace.",
             ExitCode.NO_METRICS,
         )
-    return Provider(
-        name=name,
-        url=wanted.url or (configured.url if configured is not None else ""),
-        scrape_interval_seconds=configured.scrape_interval if configured is not None else 15.0,
-        sources=sources_of(settings),
-        cluster_domain=settings.cluster_domain if settings is not None else "cluster.local",
-        timeout_seconds=TIMEOUT_SECONDS,
-    )
+    return configured
 
 
 def sources_of(settings: Settings | None) -> dict[str, SourceDefinition]:

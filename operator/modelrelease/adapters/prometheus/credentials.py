@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelrelease.errors import MetricsUnavailable
+from modelrelease.settings import Provider
 
 Stamp = tuple[tuple[int, int, int], ...]
 """Inode, size and time of change of each file: another one means another content."""
@@ -28,6 +29,19 @@ class Credentials:
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+
+    @staticmethod
+    def of(provider: Provider) -> Credentials:
+        """Those that the configuration names."""
+        basic = provider.basic_auth
+        return Credentials(
+            bearer_token_file=provider.bearer_token_file,
+            username=basic.username if basic is not None else "",
+            password_file=basic.password_file if basic is not None else None,
+            ca_file=provider.ca_file,
+            cert_file=provider.cert_file,
+            key_file=provider.key_file,
+        )
 
     @property
     def certificate(self) -> tuple[str, str] | None:

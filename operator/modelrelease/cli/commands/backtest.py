@@ -27,7 +27,7 @@ from modelrelease.cli.options import Name, command
 from modelrelease.cli.parameters import seconds_of
 from modelrelease.cli.printing import Output, emit, lasting, milliseconds, ratio, table
 from modelrelease.cli.problems import Problem
-from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, Url, Wanted, reached
+from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, ProviderFile, Url, Wanted, reached
 from modelrelease.cli.releases import read_release
 from modelrelease.cli.replay import Pace, Play, Run, replay
 from modelrelease.cli.survey import survey
@@ -77,11 +77,12 @@ def backtest(
     window: Annotated[str, typer.Option("--window", metavar="DURATION", help="How much history to play.")] = "1h",
     runs: Annotated[int, typer.Option("--runs", min=1, max=1000, help="Releases to play.")] = 50,
     prometheus: Url = None,
+    provider: ProviderFile = None,
     operator_namespace: OperatorNamespace = SYSTEM,
     output: Output = Output.TABLE,
 ) -> ExitCode:
     """Play releases of an equal version on stable's history: false rollbacks, and how long steps take."""
-    history, wanted = seconds_of(window), Wanted(prometheus, operator_namespace)
+    history, wanted = seconds_of(window), Wanted(prometheus, operator_namespace, provider)
     asked = parse_spec(read_manifest(filename).get("spec")) if filename is not None else None
 
     async def work(connection: Connection) -> BacktestView:

@@ -21,7 +21,7 @@ from modelrelease.cli.measured import watched_of
 from modelrelease.cli.options import command
 from modelrelease.cli.printing import Output, emit, lasting
 from modelrelease.cli.problems import Problem
-from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, Url, Wanted, reached
+from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, ProviderFile, Url, Wanted, reached
 from modelrelease.cli.releases import Listing, Release, list_releases, read_release
 from modelrelease.cli.series import CLOCK_SECONDS, prometheus_findings
 from modelrelease.cli.survey import findings_of, survey
@@ -44,11 +44,12 @@ def check(
         str | None, typer.Argument(metavar="[NAME]", help="A ModelRelease whose metrics to look for. Default: all.")
     ] = None,
     prometheus: Url = None,
+    provider: ProviderFile = None,
     operator_namespace: OperatorNamespace = SYSTEM,
     output: Output = Output.TABLE,
 ) -> ExitCode:
     """Look whether the cluster is ready: resource, permissions, operator, Istio, Prometheus, clocks."""
-    wanted = Wanted(prometheus, operator_namespace)
+    wanted = Wanted(prometheus, operator_namespace, provider)
 
     async def work(connection: Connection) -> CheckView:
         return CheckView(findings=[finding async for finding in findings(connection, name, wanted)])

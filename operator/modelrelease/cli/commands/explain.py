@@ -16,7 +16,7 @@ from modelrelease.cli.connection import Target, run_connected
 from modelrelease.cli.measurements import totals
 from modelrelease.cli.options import Name, command
 from modelrelease.cli.printing import Output, bar, emit, lasting, milliseconds, ratio, resampled, sparkline
-from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, Url, Wanted
+from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, ProviderFile, Url, Wanted
 from modelrelease.cli.story import StoryView, tell
 
 Revision = Annotated[str | None, typer.Option("--revision", help="Which release. Default: the present or last one.")]
@@ -29,11 +29,12 @@ def explain(
     name: Name,
     revision: Revision = None,
     prometheus: Url = None,
+    provider: ProviderFile = None,
     operator_namespace: OperatorNamespace = SYSTEM,
     output: Output = Output.TABLE,
 ) -> None:
     """Tell a release decision by decision, from status, history, Events and Prometheus."""
-    wanted = Wanted(prometheus, operator_namespace)
+    wanted = Wanted(prometheus, operator_namespace, provider)
     emit(run_connected(target, lambda opened: tell(opened, name, revision, wanted)), output, render)
 
 

@@ -29,7 +29,7 @@ from modelrelease.cli.options import command
 from modelrelease.cli.parameters import seconds_of
 from modelrelease.cli.printing import Output, emit, lasting, milliseconds, ratio, table
 from modelrelease.cli.problems import Problem
-from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, Url, Wanted, reached
+from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, ProviderFile, Url, Wanted, reached
 from modelrelease.cli.room import asked_by, fitting
 from modelrelease.cli.survey import Survey, findings_of, standing, survey
 from modelrelease.errors import Forbidden, InvalidResource, MetricsUnavailable, Terminal
@@ -78,12 +78,13 @@ def plan(
     filename: File,
     window: Measured = None,
     prometheus: Url = None,
+    provider: ProviderFile = None,
     operator_namespace: OperatorNamespace = SYSTEM,
     output: Output = Output.TABLE,
 ) -> ExitCode:
     """Show what applying a file would change, and how long each step would take at the measured traffic."""
     manifest, measured = read_manifest(filename), seconds_of(window) if window is not None else None
-    wanted = Wanted(prometheus, operator_namespace)
+    wanted = Wanted(prometheus, operator_namespace, provider)
     view = run_connected(target, lambda opened: look(opened, manifest, measured, wanted))
     emit(view, output, render)
     return ExitCode.FINDINGS if has_problem(view.findings) else ExitCode.OK

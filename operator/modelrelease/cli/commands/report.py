@@ -18,7 +18,7 @@ from modelrelease.cli.options import Name, command, note
 from modelrelease.cli.plots import Frame, Line, plot, top_of
 from modelrelease.cli.printing import lasting, ratio
 from modelrelease.cli.problems import Problem
-from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, Url, Wanted
+from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, ProviderFile, Url, Wanted
 from modelrelease.cli.story import StoryView, tell
 
 STYLE = """
@@ -45,10 +45,13 @@ def report(
     ] = None,
     revision: Revision = None,
     prometheus: Url = None,
+    provider: ProviderFile = None,
     operator_namespace: OperatorNamespace = SYSTEM,
 ) -> None:
     """Write a page about a release, with plots, that loads nothing from anywhere."""
-    story = run_connected(target, lambda opened: tell(opened, name, revision, Wanted(prometheus, operator_namespace)))
+    story = run_connected(
+        target, lambda opened: tell(opened, name, revision, Wanted(prometheus, operator_namespace, provider))
+    )
     text = page(story)
     if str(out) == "-":
         typer.echo(text, nl=False)
