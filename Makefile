@@ -86,6 +86,10 @@ bench-inference: toolchain $(INFERENCE_READY) ## The inference server beside a b
 bench-breach: toolchain ## From a breach to the last answer of the bad version, on the local cluster
 	@$(BIN)/python -m demo breach
 
+.PHONY: bench-plan
+bench-plan: toolchain ## What `plan` predicts, and what five releases then take, on the local cluster
+	@$(BIN)/python -m demo plan
+
 .PHONY: bench-releases
 bench-releases: toolchain ## 45 releases of an identical version and 10 of a bad one, on the local cluster; goes on where it stopped
 	@$(BIN)/python -m demo releases

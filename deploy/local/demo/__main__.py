@@ -1,5 +1,5 @@
 """Command line: `python -m demo` plays; `breach` measures how fast a bad canary is off the air, `releases` whether the
-judge tells identical versions from bad ones."""
+judge tells identical versions from bad ones, `plan` whether releases take as long as the plugin predicts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 
 from demo.breach import BreachPlan, measure_breaches
 from demo.errors import DemoError
+from demo.foresight import compare_plans
 from demo.play import only, play
 from demo.scenes import SCENES, TURNS_BAD, VERSIONS
 from demo.series import lanes, play_series
@@ -46,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     series.add_argument("--bad", type=int, default=10, help="releases of a version that turns worse (default: 10)")
     series.add_argument("--side-by-side", type=int, default=2, help="models at a time (default: 2)")
     series.add_argument("--fresh", action="store_true", help="forget the releases that were done already")
+    plan = commands.add_parser("plan", help="how long releases take, and how long the plan said")
+    plan.add_argument("--releases", type=int, default=5)
     commands.add_parser("prepare", help="bring up cluster, images and operator, and nothing else")
     return parser
 
@@ -54,6 +57,8 @@ def _run(options: argparse.Namespace, console: Console) -> list[str]:
     match options.command:
         case "breach":
             return measure_breaches(console, BreachPlan(runs=options.runs))
+        case "plan":
+            return compare_plans(console, options.releases)
         case "releases":
             chosen = lanes(options.identical, options.bad)
             return play_series(console, chosen, side_by_side=options.side_by_side, fresh=options.fresh)
