@@ -29,7 +29,11 @@ COMMANDS: dict[str, str] = {
 }
 """Command and the module below `commands` that has it."""
 
-_EPILOG = "Exit status: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
+_AS_IT_STANDS = "\b\n"
+"""Before lines that are not to be joined into a paragraph."""
+_EPILOG = f"{_AS_IT_STANDS}Exit status:\n" + "\n".join(
+    f"{code.value:>5}  {meaning}" for code, meaning in MEANINGS.items()
+)
 
 
 def application() -> typer.Typer:

@@ -50,7 +50,7 @@ def candidates(words: Sequence[str]) -> Candidates:
     if previous is not None and not getattr(previous, "is_flag", False):
         if isinstance(previous.default, StrEnum):
             return _beginning(unfinished, ((str(choice), "") for choice in type(previous.default)))
-        return Candidates(files=previous.name in {"kubeconfig", "filename", "out"})
+        return Candidates(files=previous.name in {"kubeconfig", "filename", "out", "provider"})
     if unfinished.startswith("-"):
         return _beginning(unfinished, ((text, _first_line(option.help)) for text, option in options.items()))
     if any(one.param_type_name == "argument" for one in commands[name].params):

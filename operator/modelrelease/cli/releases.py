@@ -80,15 +80,7 @@ def release_of(manifest: Manifest) -> Release:
     """Raises Problem where another version of the operator wrote the status, InvalidResource for the specification."""
     body = cast(dict[str, Any], manifest)
     metadata = body["metadata"]
-    try:
-        status = parse_status(body.get("status"))
-    except ValidationError as error:
-        fields = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors(include_url=False))
-        raise Problem(
-            f"The status of {metadata['name']} was written by another version of the operator (this plugin cannot read "
-            f"{fields}); install the plugin of that version.",
-            ExitCode.WRONG_VERSION,
-        ) from error
+    status = status_of(manifest)
     return Release(
         namespace=metadata.get("namespace", ""),
         name=metadata["name"],
@@ -99,3 +91,17 @@ def release_of(manifest: Manifest) -> Release:
         status=status,
         manifest=manifest,
     )
+
+
+def status_of(manifest: Manifest) -> ReleaseStatus:
+    """Raises Problem where another version of the operator wrote it."""
+    body = cast(dict[str, Any], manifest)
+    try:
+        return parse_status(body.get("status"))
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors(include_url=False))
+        raise Problem(
+            f"The status of {body['metadata']['name']} was written by another version of the operator (this plugin "
+            f"cannot read {fields}); install the plugin of that version.",
+            ExitCode.WRONG_VERSION,
+        ) from error

@@ -15,7 +15,7 @@ from modelrelease.api.spec import ModelReleaseSpec, PolicyCoverage
 from modelrelease.api.status import Phase, ReleaseStatus
 from modelrelease.cli.changes import Present
 from modelrelease.cli.findings import Finding, good, problem, remark
-from modelrelease.cli.releases import release_of
+from modelrelease.cli.releases import status_of
 from modelrelease.controller.contention import Contention
 from modelrelease.controller.policies import POLICY_KINDS, uncovered
 from modelrelease.controller.workload import deployment_seen
@@ -73,7 +73,7 @@ async def survey(cluster: Cluster, namespace: str, name: str, spec: ModelRelease
     labels = cast(dict[str, Any], deployment)["spec"]["selector"].get("matchLabels") if deployment else None
     pods = await cluster.list(Kind.POD, namespace, labels) if labels else []
     stable = deployment_seen(deployment, pods, spec.workload.container) if deployment is not None else None
-    status = release_of(release).status if release is not None else ReleaseStatus()
+    status = status_of(release) if release is not None else ReleaseStatus()
     present = Present(
         release=release,
         deployment=deployment,

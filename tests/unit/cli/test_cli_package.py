@@ -42,6 +42,15 @@ def test_each_command_explains_itself_in_80_columns(name: str) -> None:
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
 
 
+def test_the_list_of_commands_is_whole_sentences() -> None:
+    text = CliRunner().invoke(application(), ["-h"]).stdout
+    described = dict(re.findall(r"^  ([a-z]+)  +(\S.*)$", text, re.MULTILINE))
+    assert set(COMMANDS) == set(described)
+    assert [] == [sentence for sentence in described.values() if not sentence.endswith(".") or "..." in sentence]
+    assert [] == [line for line in text.splitlines() if len(line) > 80]
+    assert "   10  wait: the release was rolled back, or is being so\n" in text
+
+
 def test_each_exit_status_has_a_meaning() -> None:
     assert set(MEANINGS) == set(ExitCode)
 
@@ -49,11 +58,12 @@ def test_each_exit_status_has_a_meaning() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["st"], "status\tShow what a release is doing and why: pods, route, evidence, and what it waits for.\n:4\n"),
+        (["st"], "status\tShow what a release is doing, why, and what it waits for.\n:4\n"),
         (["promote", "x", "--to", ""], "next\nfull\n:4\n"),
         (["wait", "x", "--for", "d"], "done\n:4\n"),
         (["status", "-o", "y"], "yaml\n:4\n"),
         (["plan", "-f", ""], ":0\n"),
+        (["check", "--provider", ""], ":0\n"),
         (["status", "--kubeconfig", ""], ":0\n"),
         (["nothing", ""], None),
     ],

@@ -48,7 +48,10 @@ def check(
     operator_namespace: OperatorNamespace = SYSTEM,
     output: Output = Output.TABLE,
 ) -> ExitCode:
-    """Look whether the cluster is ready: resource, permissions, operator, Istio, Prometheus, clocks."""
+    """Look whether the cluster is ready for releases.
+
+    Resource, permissions, operator, Istio, Prometheus with the series that releases are judged by, clocks.
+    """
     wanted = Wanted(prometheus, operator_namespace, provider)
 
     async def work(connection: Connection) -> CheckView:

@@ -33,7 +33,10 @@ def explain(
     operator_namespace: OperatorNamespace = SYSTEM,
     output: Output = Output.TABLE,
 ) -> None:
-    """Tell a release decision by decision, from status, history, Events and Prometheus."""
+    """Tell a release decision by decision, with its figures.
+
+    From status, history, Events and Prometheus.
+    """
     wanted = Wanted(prometheus, operator_namespace, provider)
     emit(run_connected(target, lambda opened: tell(opened, name, revision, wanted)), output, render)
 

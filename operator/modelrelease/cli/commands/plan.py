@@ -82,7 +82,10 @@ def plan(
     operator_namespace: OperatorNamespace = SYSTEM,
     output: Output = Output.TABLE,
 ) -> ExitCode:
-    """Show what applying a file would change, and how long each step would take at the measured traffic."""
+    """Show what a file would change, and how long steps would take.
+
+    Nothing is written. Times are for the traffic that stable has now.
+    """
     manifest, measured = read_manifest(filename), seconds_of(window) if window is not None else None
     wanted = Wanted(prometheus, operator_namespace, provider)
     view = run_connected(target, lambda opened: look(opened, manifest, measured, wanted))

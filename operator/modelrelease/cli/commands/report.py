@@ -48,7 +48,10 @@ def report(
     provider: ProviderFile = None,
     operator_namespace: OperatorNamespace = SYSTEM,
 ) -> None:
-    """Write a page about a release, with plots, that loads nothing from anywhere."""
+    """Write a page with plots about a release.
+
+    The page loads nothing from anywhere.
+    """
     story = run_connected(
         target, lambda opened: tell(opened, name, revision, Wanted(prometheus, operator_namespace, provider))
     )

@@ -104,7 +104,10 @@ def status(
     ] = None,
     output: Output = Output.TABLE,
 ) -> None:
-    """Show what a release is doing and why: pods, route, evidence, and what it waits for."""
+    """Show what a release is doing, why, and what it waits for.
+
+    Pods, route, and the evidence for going on and for going back.
+    """
     now = time.time()
     if name is None:
         every = run_connected(target, lambda opened: look_at_all(opened.cluster, opened.namespace))

@@ -41,7 +41,10 @@ def watch(
     interval: Annotated[str, typer.Option("--interval", metavar="DURATION", help="Time between two looks.")] = "2s",
     output: Output = Output.TABLE,
 ) -> None:
-    """Follow a release until it is over; without one under way, until interrupted."""
+    """Follow a release until it is over.
+
+    Without one under way: until interrupted.
+    """
     seconds = seconds_of(interval)
 
     async def work(connection: Connection) -> None:
