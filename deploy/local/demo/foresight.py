@@ -178,11 +178,10 @@ def release_once(ground: Ground, stage: Stage) -> Comparison:
     """Let the present stable serve for a while, ask for the plan, apply it, and see what it took."""
     before = ground.status()
     _serve(ground)
-    running = ground.kube.get("deployment", MODEL.name)
-    if running is None:
-        raise DemoError(f"Deployment {MODEL.name} is gone")
-    image = str(running["spec"]["template"]["spec"]["containers"][0]["image"])
-    version = STABLE if image.endswith(stage.images[NEXT]) else NEXT
+    asked = ground.kube.get(MODEL_RELEASE, MODEL.name)
+    if asked is None:
+        raise DemoError(f"ModelRelease {MODEL.name} is gone")
+    version = STABLE if asked["spec"]["image"] == stage.images[NEXT] else NEXT
     manifest = _manifest(stage, version)
     plan = ask(stage, manifest)
     began = time.time()

@@ -17,6 +17,7 @@ from modelrelease.judge.latency import choose_threshold, quantile_ms
 from modelrelease.judge.samples import Arm
 from modelrelease.rollout.analysis import judge_settings
 from modelrelease.rollout.capacity import replicas_needed
+from modelrelease.rollout.guard import SETTLE_SECONDS
 
 RUNS = 25
 LONGEST_SECONDS = 8 * 3600.0
@@ -144,8 +145,8 @@ def _step(
         step=number,
         weight=step.weight,
         replicas=replicas_needed(spec.strategy, stable_replicas, step.weight),
-        typical_seconds=_quantile(runs, number, 0.5) if runs else _by_time(spec, traffic, number),
-        most_seconds=_quantile(runs, number, 0.9) if runs else _by_time(spec, traffic, number),
+        typical_seconds=_quantile(runs, number, 0.5) if runs else _by_time(spec, traffic, pace, number),
+        most_seconds=_quantile(runs, number, 0.9) if runs else _by_time(spec, traffic, pace, number),
         errors_seconds=errors + lag if errors is not None else None,
         latency_seconds=latency + lag if latency is not None else None,
     )
@@ -161,11 +162,16 @@ def _quantile(runs: Sequence[Run], number: int, share: float) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _by_time(spec: ModelReleaseSpec, traffic: Traffic, number: int) -> float | None:
-    """With advance: Time a step lasts as long as it says, and until there were enough requests."""
+def _by_time(spec: ModelReleaseSpec, traffic: Traffic, pace: Pace, number: int) -> float | None:
+    """With advance: Time a step lasts as long as it says, until there were enough requests, and until the pods of the
+    next one are there."""
     step = spec.strategy.steps[number - 1]
     rate = traffic.requests_per_second * step.weight / 100
-    return max(step.min_duration, spec.analysis.min_requests / rate) if rate else None
+    if not rate:
+        return None
+    uncounted = max(SETTLE_SECONDS, spec.analysis.warm_up if pace.grows[number - 1] else 0.0)
+    counted = uncounted + spec.analysis.min_requests / rate + pace.lag_seconds
+    return max(step.min_duration, counted) + (pace.startup_seconds if pace.grows[number] else 0.0)
 
 
 def _detection(

@@ -16,7 +16,7 @@ from modelrelease.cli.changes import changes_of
 from modelrelease.cli.commands import backtest, plan
 from modelrelease.cli.edges import promoting_seconds
 from modelrelease.cli.findings import Level
-from modelrelease.cli.forecast import TrafficView, pace_of, traffic_view
+from modelrelease.cli.forecast import TrafficView, forecast, pace_of, traffic_view
 from modelrelease.cli.history import Stretch, measure, served_seconds
 from modelrelease.cli.measured import Traffic, watched_of
 from modelrelease.cli.problems import Problem
@@ -211,6 +211,16 @@ async def test_a_young_stable_is_waited_for_and_an_old_one_is_read_further_back(
     assert cast(TrafficView, (await planned(world, manifest)).traffic).minutes > 5
     manifest["spec"]["analysis"]["baseline"] = "395s"
     assert cast(TrafficView, (await planned(await serving(400), manifest)).traffic).minutes < 7
+
+
+def test_steps_by_the_clock_wait_for_requests_and_for_the_pods_of_the_next() -> None:
+    strategy = {"advance": "Time", "steps": [{"weight": 10, "minDuration": "2m"}, {"weight": 40}, {"weight": 100}]}
+    spec = parse_spec({"image": "x:1", "workload": {"deployment": NAME}, "strategy": strategy})
+    traffic = Traffic(tuple(history(5, rps=2.0)))
+    first, second = forecast(spec, traffic, pace_of(spec, 2, 20.0, 15.0), 2)
+    needed = 30 + 50 / (0.1 * traffic.requests_per_second) + 30
+    assert first.typical_seconds == first.most_seconds == pytest.approx(needed), "one pod carries 40 % as well"
+    assert second.typical_seconds == pytest.approx(max(60, 1 + 50 / (0.4 * traffic.requests_per_second) + 30) + 20)
 
 
 @pytest.mark.parametrize(
