@@ -1,8 +1,9 @@
 """All checks and tests in one go, or the stages that are named: check, unit, integration, e2e.
 
 While the tests run that need no cluster, the cluster is built and brought up and the models are trained in the
-background. Each stage leaves a JUnit file and its output in `build/`. The last line counts all tests, as pytest does,
-and as an error each stage that failed before a test could; the exit status is 0 where every stage passed.
+background. While the tests on the cluster wait, those that bring an API server of their own use what they leave of the
+machine. Each stage leaves a JUnit file and its output in `build/`. The last line counts all tests, as pytest
+does, and as an error each stage that failed before a test could; the exit status is 0 where every stage passed.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
@@ -36,6 +39,7 @@ CHECKS = (
     ("mypy", "--strict", "deploy/local/demo", "deploy/local/localcluster", "docs/hooks"),
     ("lint-imports",),
 )
+BESIDE_NICENESS = 10
 NEITHER = ("--ignore=tests/e2e", "--ignore=tests/bench", "--ignore=tests/publish")
 
 
@@ -49,16 +53,12 @@ class Suite:
     limit_seconds: float = 1800.0
 
 
-UNIT = (
-    Suite("unit", ("tests", *NEITHER, "-m", "not integration and not faults and not e2e", "-n", "2")),
-    Suite("inference", ("inference-image/tests",), str(INFERENCE_PYTHON)),
-)
+UNIT = (Suite("unit", ("tests", *NEITHER, "-m", "not integration and not faults and not e2e", "-n", "2")),)
+INFERENCE = (Suite("inference", ("inference-image/tests",), str(INFERENCE_PYTHON)),)
 INTEGRATION = (Suite("integration", ("tests", *NEITHER, "-m", "integration", "-n", "2")),)
-E2E = (
-    Suite("e2e", ("tests/e2e", "--ignore=tests/e2e/alone", "-n", "3", "--dist=worksteal")),
-    Suite("e2e-alone", ("tests/e2e/alone",)),
-    Suite("local-cluster", ("tests/local", "-m", "e2e")),
-)
+E2E = (Suite("e2e", ("tests/e2e", "--ignore=tests/e2e/alone", "-n", "3", "--dist=worksteal")),)
+ALONE = (Suite("e2e-alone", ("tests/e2e/alone",)), Suite("local-cluster", ("tests/local", "-m", "e2e")))
+"""These measure times, or kill parts of the cluster: nothing else may run then."""
 
 
 def say(text: str) -> None:
@@ -67,28 +67,10 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def nothing() -> None:
-    """For stages that need no more than is prepared."""
-
-
-def build_helm() -> None:
-    """Compile Helm where the cache has none, so that the tests of the chart do not wait for it."""
-    from localcluster.errors import LocalClusterError  # noqa: PLC0415 - checks alone do without
-    from localcluster.folders import Cache  # noqa: PLC0415
-    from localcluster.progress import Silent  # noqa: PLC0415
-    from localcluster.provision import go  # noqa: PLC0415
-
-    try:
-        go.build(Cache.from_environment(), go.HELM, Silent())
-    except LocalClusterError as error:
-        say(f"[helm] {error}")
-
-
 class Preparation:
-    """Cluster, models, images and operator, made in the background. What comes `then` is waited for by nobody here."""
+    """Cluster, models, images and operator, made in the background."""
 
-    def __init__(self, then: Callable[[], None], words: Sequence[str] = ("-m", "demo", "prepare")) -> None:
-        self._then = then
+    def __init__(self, words: Sequence[str] = ("-m", "demo", "prepare")) -> None:
         LOGS.mkdir(parents=True, exist_ok=True)
         self._log = LOGS / "prepare.log"
         self._began = time.monotonic()
@@ -102,8 +84,6 @@ class Preparation:
         while not self._ended_within(PROGRESS_SECONDS):
             lines = self._log.read_text(encoding="utf-8").strip().splitlines()
             say(f"[prepare, {time.monotonic() - self._began:.0f} s] {lines[-1] if lines else 'starting'}")
-        if self._process.returncode == 0:
-            self._then()
 
     def _ended_within(self, seconds: float) -> bool:
         with suppress(subprocess.TimeoutExpired):
@@ -140,8 +120,8 @@ def _holds(words: tuple[str, ...]) -> bool:
     return done.returncode == 0
 
 
-def run(suite: Suite) -> bool:
-    """One run of pytest; its output is shown."""
+def run(suite: Suite, output: IO[str] | None = None, niceness: int = 0) -> bool:
+    """One run of pytest; its output is shown, or goes to a file."""
     REPORTS.mkdir(parents=True, exist_ok=True)
     report = REPORTS / f"{suite.name}.xml"
     report.unlink(missing_ok=True)
@@ -149,9 +129,17 @@ def run(suite: Suite) -> bool:
     if not Path(suite.python).exists():
         say(f"[{suite.name}] {suite.python} is not there; `make test` makes it")
         return False
-    words = [suite.python, "-m", "pytest", "-q", f"--junit-xml={report}", f"-o=junit_suite_name={suite.name}"]
+    words = ["nice", f"-n{niceness}", suite.python, "-m", "pytest", "-q"]
+    words += [f"--junit-xml={report}", f"-o=junit_suite_name={suite.name}"]
     try:
-        done = subprocess.run([*words, *suite.words], cwd=ROOT, check=False, timeout=suite.limit_seconds)
+        done = subprocess.run(
+            [*words, *suite.words],
+            cwd=ROOT,
+            check=False,
+            timeout=suite.limit_seconds,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+        )
     except subprocess.TimeoutExpired:
         say(f"[{suite.name}] not done after {suite.limit_seconds:.0f} s")
         return False
@@ -161,6 +149,32 @@ def run(suite: Suite) -> bool:
 def run_all(suites: Sequence[Suite]) -> list[str]:
     """All of them, whatever the first says. Those that failed."""
     return [suite.name for suite in suites if not run(suite)]
+
+
+class Beside:
+    """Suites that run in the background on what others leave of the machine; `wait` shows what they said."""
+
+    def __init__(self, suites: Sequence[Suite]) -> None:
+        LOGS.mkdir(parents=True, exist_ok=True)
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._runs = [(suite, self._pool.submit(self._run, suite)) for suite in suites]
+
+    def wait(self) -> list[str]:
+        """Those that failed."""
+        failed = []
+        for suite, ran in self._runs:
+            if not ran.result():  # each run has a limit of its own
+                failed.append(suite.name)
+            say(self._log(suite).read_text(encoding="utf-8"))
+        self._pool.shutdown()
+        return failed
+
+    def _run(self, suite: Suite) -> bool:
+        with self._log(suite).open("w", encoding="utf-8") as output:
+            return run(suite, output, BESIDE_NICENESS)
+
+    def _log(self, suite: Suite) -> Path:
+        return LOGS / f"{suite.name}.log"
 
 
 def counts_of(name: str) -> Counter[str]:
@@ -195,17 +209,19 @@ def main(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     for old in REPORTS.glob("*.xml"):
         old.unlink()
-    then = build_helm if "integration" in stages else nothing
-    preparation = Preparation(then) if {"integration", "e2e"} & set(stages) else None
+    preparation = Preparation() if {"integration", "e2e"} & set(stages) else None
     failed = check() if "check" in stages else []
-    if "unit" in stages:
-        failed += run_all(UNIT)
-    if preparation is not None and not preparation.wait():
-        failed.append("prepare")
-        stages = ["prepare"]
-    for stage, suites in (("integration", INTEGRATION), ("e2e", E2E)):
-        if stage in stages:
-            failed += run_all(suites)
+    failed += run_all(UNIT) if "unit" in stages else []
+    can_go_on = preparation is None or preparation.wait()
+    failed += [] if can_go_on else ["prepare"]
+    others = (INFERENCE if "unit" in stages else ()) + (INTEGRATION if "integration" in stages and can_go_on else ())
+    if "e2e" in stages and can_go_on:
+        beside = Beside(others)
+        failed += run_all(E2E)
+        failed += beside.wait()
+        failed += run_all(ALONE)
+    else:
+        failed += run_all(others)
     if failed:
         say(f"failed: {', '.join(failed)}")
     if failed or stages != ["check"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -98,17 +97,31 @@ def test_closing_line_counts_all_suites(tmp_path: Path, monkeypatch: pytest.Monk
     assert run.closing_line(12.345, failed).strip("=") == " 2 failed, 11 passed, 2 skipped, 3 errors in 12.35s "
 
 
-@pytest.mark.parametrize(("program", "is_called"), [("", True), ("raise SystemExit(1)", False)])
-def test_helm_is_built_once_the_rest_is_prepared(
-    program: str, is_called: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("program", "is_done"), [("", True), ("raise SystemExit(1)", False)])
+def test_preparation_tells_whether_all_is_there(
+    program: str, is_done: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "LOGS", tmp_path)
-    called = threading.Event()
 
-    preparation = run.Preparation(called.set, ("-c", program))
+    assert run.Preparation(("-c", program)).wait(10) is is_done
 
-    assert preparation.wait(10) is is_called
-    assert called.wait(5 if is_called else 0.5) is is_called
+
+def test_suites_beside_others_say_what_they_have_to_say_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(run, "REPORTS", tmp_path / "junit")
+    (tmp_path / "test_good.py").write_text("def test_good():\n    pass\n")
+    (tmp_path / "test_bad.py").write_text("def test_bad():\n    assert 'the reason' == ''\n")
+    suites = [run.Suite(name, (str(tmp_path / f"test_{name}.py"), "-p", "no:xdist")) for name in ("good", "bad")]
+
+    beside = run.Beside(suites)
+    failed = beside.wait()
+
+    assert failed == ["bad"]
+    shown = capsys.readouterr().out
+    assert shown.index("1 passed") < shown.index("the reason") < shown.index("1 failed")
+    assert run.closing_line(1, failed).strip("=") == " 1 failed, 1 passed in 1.00s "
 
 
 class Unprepared:
@@ -125,7 +138,8 @@ def test_what_fails_before_a_test_can_is_an_error_of_the_closing_line(
     monkeypatch.setattr(run, "REPORTS", tmp_path)
     monkeypatch.setattr(run, "CHECKS", (("python", "-c", "raise SystemExit(1)"), ("python", "-c", "")))
     monkeypatch.setattr(run, "UNIT", (run.Suite("too-slow", ("tests",), limit_seconds=0.01),))
-    monkeypatch.setattr(run, "Preparation", lambda _then: Unprepared())
+    monkeypatch.setattr(run, "INFERENCE", ())
+    monkeypatch.setattr(run, "Preparation", Unprepared)
 
     status = run.main([])
 
