@@ -10,7 +10,7 @@ from modelrelease.rollout.decision import Announcement, Decision, SetWeight
 from modelrelease.rollout.outcome import conclude, stable_tag, stalled
 from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.revision import revision_of
-from modelrelease.rollout.running import has_env, image_promoted, mark_of
+from modelrelease.rollout.running import has_env, mark_of, runs_release
 from modelrelease.rollout.seen import DeploymentSeen, Seen
 from modelrelease.rollout.steering import abort_request, remembered
 
@@ -49,13 +49,11 @@ def deletion(seen: Seen, now: float) -> Decision | None:
 
 def _has_returned(seen: Seen) -> bool:
     """Whether stable was replaced and has its traffic back, be it that only the route says so by now."""
-    status, stable = seen.status, seen.stable
-    if status.phase is not Phase.PROMOTING or stable is None:
+    status = seen.status
+    if status.phase is not Phase.PROMOTING or seen.stable is None:
         return False
-    if status.weight == 0:
-        return True
     at_zero = seen.route is not None and seen.route.weight_percent == 0
-    return at_zero and stable.is_rolled_out and stable.image == image_promoted(status)
+    return status.weight == 0 or (at_zero and runs_release(seen))
 
 
 def superseded(seen: Seen, now: float) -> Decision | None:

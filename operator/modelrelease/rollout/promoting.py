@@ -15,13 +15,12 @@ from modelrelease.rollout.decision import (
     DeleteCanary,
     RestoreRoute,
     SetStableTemplate,
-    SetWeight,
 )
 from modelrelease.rollout.holding import hold, is_fresh
 from modelrelease.rollout.outcome import conclude, ended, history_with, stable_tag
 from modelrelease.rollout.retreat import release_autoscaler, retreat
-from modelrelease.rollout.revision import revision_of, template_digest
-from modelrelease.rollout.running import has_env, image_promoted, leftovers, template_mark, template_of, without_nulls
+from modelrelease.rollout.revision import template_digest
+from modelrelease.rollout.running import image_promoted, is_as_released, template_of, was_given_release, without_nulls
 from modelrelease.rollout.seen import DeploymentSeen, Manifest, Seen
 
 SETTLE_SECONDS = 5.0
@@ -77,7 +76,7 @@ def promoting(seen: Seen, now: float) -> Decision | None:
     """One step of the promotion."""
     if seen.status.phase is not Phase.PROMOTING:
         return None
-    for rule in (_superseded, _canary_lost, _stable_template, _stable_ready, _traffic_back, _drain, _route, _canary):
+    for rule in (_superseded, _canary_lost, _stable_template, _stable_ready, _traffic_back, _drain, _canary):
         decision = rule(seen, now)
         if decision is not None:
             return decision
@@ -90,7 +89,7 @@ def _superseded(seen: Seen, now: float) -> Decision | None:
     Later it is too late, and harmless: stable runs what was analysed, and the edit begins the next release.
     """
     stable, status = seen.stable, seen.status
-    if _is_as_released(seen) or status.weight == 0 or stable is None:
+    if is_as_released(seen) or status.weight == 0 or stable is None:
         return None
     if stable.image == image_promoted(status) and _was_touched(stable, status.stable_template):
         return None
@@ -99,10 +98,6 @@ def _superseded(seen: Seen, now: float) -> Decision | None:
         f"{image_tag(seen.spec.image)}."
     )
     return retreat(seen, now, "Superseded", sentence, Outcome.SUPERSEDED)
-
-
-def _is_as_released(seen: Seen) -> bool:
-    return revision_of(seen.spec, seen.status.retries) == seen.status.revision
 
 
 def _was_touched(stable: DeploymentSeen, before: Manifest | None) -> bool:
@@ -142,7 +137,7 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
     if stable is None:
         sentence = "Stable's Deployment is gone; the canary keeps serving. Create the Deployment again to go on."
         return conclude(seen, now, sentence, stall=Stall("DeploymentMissing", sentence))
-    if stable.image == image_promoted(status) and (not _is_as_released(seen) or _has_rest(seen, stable)):
+    if was_given_release(seen):
         return None
     wanted = _wanted_template(seen)
     return conclude(
@@ -151,14 +146,6 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
         status.message,
         effect=SetStableTemplate(wanted, template_digest(seen.spec.workload.template)),
     )
-
-
-def _has_rest(seen: Seen, stable: DeploymentSeen) -> bool:
-    """Whether stable has what a release may change beside the image: environment, and template in creation mode."""
-    template = seen.spec.workload.template
-    if not has_env(stable, seen.spec.env) or leftovers(seen.spec, stable, seen.status.released_env):
-        return False
-    return template is None or template_mark(stable) == template_digest(template)
 
 
 def _stable_ready(seen: Seen, now: float) -> Decision | None:
@@ -178,9 +165,10 @@ def _stable_ready(seen: Seen, now: float) -> Decision | None:
 
 
 def _traffic_back(seen: Seen, now: float) -> Decision | None:
+    """Stable gets all traffic, and the route its own shape, in one write."""
     route, status = seen.route, seen.status
-    at_zero = route is None or route.weight_percent == 0
-    if at_zero and status.weight == 0:
+    is_back = route is None or not route.has_canary
+    if is_back and status.weight == 0:
         return None
     sentence = f"Stable runs {image_tag(status.canary.image)} and takes the traffic back; the canary drains."
     return conclude(
@@ -188,9 +176,9 @@ def _traffic_back(seen: Seen, now: float) -> Decision | None:
         now,
         sentence,
         changes={"weight": 0, "confirmed_weight": 0, "phase_started_at": now},
-        effect=None if at_zero else SetWeight(0),
+        effect=None if is_back else RestoreRoute(),
         effect_first=True,
-        announcements=(Announcement("TrafficReturned", sentence),),
+        announcements=(Announcement("TrafficReturned", sentence),) if status.weight else (),
     )
 
 
@@ -200,12 +188,6 @@ def _drain(seen: Seen, now: float) -> Decision | None:
         return None
     left = (status.phase_started_at or now) + status.snapshot.strategy.drain_delay - now
     return conclude(seen, now, status.message, again_seconds=min(left, 5.0)) if left > 0 else None
-
-
-def _route(seen: Seen, now: float) -> Decision | None:
-    if seen.route is None or not seen.route.has_canary:
-        return None
-    return conclude(seen, now, seen.status.message, effect=RestoreRoute())
 
 
 def _canary(seen: Seen, now: float) -> Decision | None:

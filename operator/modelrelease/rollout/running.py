@@ -10,8 +10,8 @@ from pydantic import JsonValue
 from modelrelease.api.spec import EnvVar, ModelReleaseSpec
 from modelrelease.api.status import ReleaseStatus
 from modelrelease.rollout.labels import TEMPLATE
-from modelrelease.rollout.revision import digest_of, template_digest
-from modelrelease.rollout.seen import DeploymentSeen, Manifest
+from modelrelease.rollout.revision import digest_of, revision_of, template_digest
+from modelrelease.rollout.seen import DeploymentSeen, Manifest, Seen
 
 
 def has_env(deployment: DeploymentSeen, wanted: Iterable[EnvVar]) -> bool:
@@ -75,3 +75,26 @@ def runs(spec: ModelReleaseSpec, status: ReleaseStatus, stable: DeploymentSeen) 
     if not has_env(stable, spec.env) or leftovers(spec, stable, status.released_env):
         return False
     return spec.workload.template is None or template_mark(stable) == template_digest(spec.workload.template)
+
+
+def is_as_released(seen: Seen) -> bool:
+    """Whether the specification still asks for the release that is under way."""
+    return revision_of(seen.spec, seen.status.retries) == seen.status.revision
+
+
+def was_given_release(seen: Seen) -> bool:
+    """Whether stable's Deployment has all that is being released: the image, and environment and template, unless the
+    specification was edited since, which begins the next release."""
+    stable, status, template = seen.stable, seen.status, seen.spec.workload.template
+    if stable is None or stable.image != image_promoted(status):
+        return False
+    if not is_as_released(seen):
+        return True
+    if not has_env(stable, seen.spec.env) or leftovers(seen.spec, stable, status.released_env):
+        return False
+    return template is None or template_mark(stable) == template_digest(template)
+
+
+def runs_release(seen: Seen) -> bool:
+    """Whether all of stable's pods are of what is being released."""
+    return was_given_release(seen) and seen.stable is not None and seen.stable.is_rolled_out

@@ -12,6 +12,7 @@ from modelrelease.rollout.guard import ACTIVE, SHIFTING
 from modelrelease.rollout.holding import hold, is_fresh
 from modelrelease.rollout.outcome import conclude
 from modelrelease.rollout.retreat import GONE
+from modelrelease.rollout.running import runs_release
 from modelrelease.rollout.seen import Seen
 from modelrelease.rollout.steering import FIGHT_REASON
 
@@ -106,13 +107,14 @@ def foreign_weight(seen: Seen, now: float) -> Decision | None:
 
 
 def _covers(seen: Seen) -> bool:
-    """Whether the canary carries the traffic while stable is replaced, and nobody has fought about that too often.
+    """Whether the canary has to carry the traffic because stable is being replaced, and nobody has fought about that
+    too often: after too many fights the promotion goes on, since its end gives stable all traffic anyway.
 
-    A weight of 0 on a destination that is still there is the end of that: written by the operator, whose status write
-    is yet to come. After too many fights the promotion goes on, since its end gives stable all traffic anyway.
+    Once stable runs the release, a route without the canary is that end: written by the operator, whose status write
+    is yet to come, or by somebody who was faster.
     """
-    status, route, canary = seen.status, seen.route, seen.canary
+    status, canary, stable = seen.status, seen.canary, seen.stable
     if status.phase is not Phase.PROMOTING or status.weight == 0 or status.fights >= FIGHTS_ALLOWED:
         return False
-    is_ours = route is not None and route.has_canary and route.weight_percent == 0
-    return not is_ours and canary is not None and canary.available > 0
+    is_through = runs_release(seen) and stable is not None and stable.available > 0
+    return not is_through and canary is not None and canary.available > 0

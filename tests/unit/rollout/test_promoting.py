@@ -148,7 +148,7 @@ PROMOTION = (
             CREATED,
             stable=_stable_with(STABLE_IMAGE, {TEMPLATE: template_digest(CREATED_TEMPLATE)}),
         ),
-        SetWeight(0),
+        RestoreRoute(),
         {"weight": 0},
     ),
     Case(
@@ -167,7 +167,7 @@ PROMOTION = (
     Case(
         "young pods are better than none",
         _promoting(stable=_stable_with(NEW_IMAGE, pods_changed_at_seconds=NOW - 1), canary=gone()),
-        SetWeight(0),
+        RestoreRoute(),
         {"weight": 0, "phase": Phase.PROMOTING},
     ),
     Case(
@@ -179,7 +179,7 @@ PROMOTION = (
     Case(
         "traffic goes back",
         _promoting(stable=_stable_with(NEW_IMAGE)),
-        SetWeight(0),
+        RestoreRoute(),
         {"weight": 0, "phase": Phase.PROMOTING},
     ),
     Case(
@@ -239,19 +239,25 @@ PROMOTION = (
     Case(
         "but not for ever: the promotion goes on",
         _promoting(stable=_stable_with(NEW_IMAGE), route=route_seen(50), status={"fights": 3}),
-        SetWeight(0),
+        RestoreRoute(),
         {"weight": 0, "paused": False},
     ),
     Case(
-        "a weight of 0 that the operator wrote before it died is the end",
-        _promoting(stable=_stable_with(NEW_IMAGE), route=route_seen(0, has_canary=True)),
+        "a route without canary that the operator wrote before it died is the end",
+        _promoting(stable=_stable_with(NEW_IMAGE), route=route_seen(0)),
         None,
         {"weight": 0, "phase": Phase.PROMOTING, "fights": 0},
     ),
     Case(
+        "a canary that came back into the route while it drains goes again, and drains anew",
+        _promoting(stable=_stable_with(NEW_IMAGE), status={"weight": 0}, route=route_seen(5)),
+        RestoreRoute(),
+        {"weight": 0, "phase_started_at": NOW},
+    ),
+    Case(
         "no weight for a canary without pods",
         _promoting(stable=_stable_with(NEW_IMAGE), route=route_seen(50), canary=gone()),
-        SetWeight(0),
+        RestoreRoute(),
         {"weight": 0},
     ),
     Case(
@@ -292,7 +298,7 @@ PROMOTION = (
     ),
     Case(
         "also where only the route says so",
-        _promoting(is_deleting=True, stable=_stable_with(NEW_IMAGE), route=route_seen(0, has_canary=True)),
+        _promoting(is_deleting=True, stable=_stable_with(NEW_IMAGE), route=route_seen(0)),
         None,
         {"phase": Phase.PROMOTING, "weight": 0},
     ),
@@ -344,7 +350,7 @@ def test_an_empty_variable_is_dropped_although_the_api_server_leaves_its_value_o
 
     manifest["spec"]["template"] = effect.template
     given = stable_seen(manifest=manifest, image=NEW_IMAGE, env=(("THREADS", "2"),))
-    assert SetWeight(0) == decide(replace(asked, stable=given), NOW).effect
+    assert RestoreRoute() == decide(replace(asked, stable=given), NOW).effect
 
 
 def test_nulls_in_a_template_are_no_difference() -> None:
