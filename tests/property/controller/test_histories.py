@@ -109,7 +109,6 @@ class Histories(RuleBasedStateMachine):
 Histories.TestCase.settings = settings(
     max_examples=int(os.environ.get("MODELRELEASE_HISTORIES", "12")),
     stateful_step_count=12,
-    deadline=None,
     derandomize="MODELRELEASE_HISTORIES" not in os.environ,
     suppress_health_check=list(HealthCheck),
 )

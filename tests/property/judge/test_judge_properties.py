@@ -63,7 +63,6 @@ def stored(state: State) -> State:
     return State.from_json(json.loads(json.dumps(state.to_json(), allow_nan=False)))
 
 
-@settings(deadline=None)
 @given(releases())
 def test_whatever_is_seen_the_assessment_is_made_of_numbers(release: tuple[State, list[Window]]) -> None:
     """(h)"""
@@ -86,7 +85,6 @@ def test_whatever_is_seen_the_assessment_is_made_of_numbers(release: tuple[State
         assert np.isfinite(logs).all()
 
 
-@settings(deadline=None)
 @given(releases(), st.data())
 def test_a_restart_anywhere_changes_nothing(release: tuple[State, list[Window]], data: st.DataObject) -> None:
     """(f)"""
@@ -104,7 +102,6 @@ def test_a_restart_anywhere_changes_nothing(release: tuple[State, list[Window]],
     assert state == restarted
 
 
-@settings(deadline=None)
 @given(releases(), arms(), arms())
 def test_one_more_canary_error_never_helps_the_canary(
     release: tuple[State, list[Window]], stable: Arm, canary: Arm
@@ -125,7 +122,6 @@ def test_one_more_canary_error_never_helps_the_canary(
         assert better_log >= worse_log
 
 
-@settings(deadline=None)
 @given(releases(), st.floats(0, 1000))
 def test_the_cursor_never_goes_back(release: tuple[State, list[Window]], offset: float) -> None:
     state, seen = release
@@ -163,7 +159,7 @@ def scraped(seed: int) -> tuple[list[Series], dict[str, list[tuple[float, int]]]
     return series, truth
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 8), max_size=30), st.sampled_from([1.0, 2.0, 5.0]))
 def test_windows_are_true_totals_and_the_same_in_any_pieces(seed: int, pieces: list[int], interval: float) -> None:
     """(g) and the bit-for-bit part of (f): tick by tick and in one go give the same windows."""
