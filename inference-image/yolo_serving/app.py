@@ -21,7 +21,14 @@ from yolo_serving.answers import (
     server_timing,
 )
 from yolo_serving.bodies import pictures_in, read_body, unless_client_leaves
-from yolo_serving.descriptions import ERRORS, FORM_BODY, PICTURE_BODY
+from yolo_serving.descriptions import (
+    DRAWN_PICTURE,
+    ERRORS,
+    EXPOSITION,
+    FORM_BODY,
+    PICTURE_BODY,
+    name_what_is_served,
+)
 from yolo_serving.direct import DirectPrediction
 from yolo_serving.errors import BadImage, Refused, TooLarge
 from yolo_serving.faults import Faults
@@ -80,7 +87,7 @@ class _Routes:
         app = FastAPI(title=f"{self._identity.model} {self._identity.version}", version="1", lifespan=self._lifespan)
         app.add_api_route(
             "/predict", self.predict, methods=["POST"], response_model=None,
-            responses={200: {"model": PredictionBody}, **ERRORS}, openapi_extra=PICTURE_BODY,
+            responses={200: {"model": PredictionBody, **DRAWN_PICTURE}, **ERRORS}, openapi_extra=PICTURE_BODY,
         )  # fmt: skip
         app.add_api_route(
             "/predict/batch", self.predict_batch, methods=["POST"], response_model=None,
@@ -89,11 +96,15 @@ class _Routes:
         app.include_router(self._open_inference.router())
         app.add_api_route("/health", self.health, methods=["GET"], response_model=None)
         app.add_api_route("/ready", self.ready, methods=["GET"], response_model=None)
-        app.add_api_route("/metrics", self.exposition, methods=["GET"], response_model=None)
+        app.add_api_route(
+            "/metrics", self.exposition, methods=["GET"], response_model=None,
+            response_class=Response, responses=EXPOSITION,
+        )  # fmt: skip
         app.exception_handler(RequestValidationError)(self._on_bad_options)
         app.exception_handler(HTTPException)(self._on_http_error)
         app.exception_handler(Refused)(self._on_refusal)
         app.exception_handler(Exception)(self._on_defect)
+        name_what_is_served(app, {"name": self._identity.model, "version": self._identity.version})
         return app
 
     @asynccontextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from fastapi import FastAPI
 
 from yolo_serving.answers import ErrorBody
 
@@ -22,7 +25,12 @@ PICTURE_BODY: dict[str, Any] = {
             "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
             "image/png": {"schema": {"type": "string", "format": "binary"}},
             "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "additionalProperties": False,
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
             },
         },
     }
@@ -34,18 +42,41 @@ FORM_BODY: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    "required": ["files"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "files": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
                 }
             }
         },
     }
 }
+DRAWN_PICTURE: dict[str, Any] = {
+    "description": "What was found; with render=png the picture with the boxes in it.",
+    "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+}
+EXPOSITION: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 INFER_BODY: dict[str, Any] = {
     "requestBody": {
+        "description": "Data in row-major order, flat or nested; cut short in the example. Binary: the JSON without "
+        "them, its length in the header `Inference-Header-Content-Length`, and behind it the little-endian numbers.",
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"type": "object", "required": ["inputs"], "properties": {"inputs": {"type": "array"}}},
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": {"type": "object"}},
+                        "outputs": {"type": "array", "maxItems": 1, "items": {"type": "object"}},
+                    },
+                },
                 "example": {
                     "id": "1",
                     "inputs": [{"name": "images", "datatype": "FP32", "shape": [1, 3, 160, 160], "data": [0.5]}],
@@ -55,3 +86,12 @@ INFER_BODY: dict[str, Any] = {
         },
     }
 }
+
+
+def name_what_is_served(app: FastAPI, values: Mapping[str, str]) -> None:
+    """Writes into the description which values path parameters take here, so that the page can be tried as it is."""
+    for operations in app.openapi()["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "path":
+                    parameter["schema"]["enum"] = [values[parameter["name"]]]

@@ -41,14 +41,18 @@ class OpenInference:
             "/health/ready": self.ready,
             "/models/{name}": self.model,
             "/models/{name}/ready": self.model_ready,
-            "/models/{name}/versions/{version}": self.model,
-            "/models/{name}/versions/{version}/ready": self.model_ready,
+            "/models/{name}/versions/{version}": self.version,
+            "/models/{name}/versions/{version}/ready": self.version_ready,
         }
         for path, handler in reads.items():
             router.add_api_route(path, handler, methods=["GET"], response_model=None, responses=_READ_ERRORS)
-        for path in ("/models/{name}/infer", "/models/{name}/versions/{version}/infer"):
+        infers: dict[str, Callable[..., Awaitable[Response]]] = {
+            "/models/{name}/infer": self.infer,
+            "/models/{name}/versions/{version}/infer": self.version_infer,
+        }
+        for path, handler in infers.items():
             router.add_api_route(
-                path, self.infer, methods=["POST"], response_model=None, responses=ERRORS, openapi_extra=INFER_BODY
+                path, handler, methods=["POST"], response_model=None, responses=ERRORS, openapi_extra=INFER_BODY
             )
         return router
 
@@ -71,7 +75,11 @@ class OpenInference:
         ready = self._readiness.ready
         return plain_json_answer(200 if ready else 503, {"ready": ready})
 
-    async def model(self, name: str, version: str | None = None) -> Response:
+    async def model(self, name: str) -> Response:
+        """Inputs and outputs of the model. -1 is any size."""
+        return await self.version(name, self._identity.version)
+
+    async def version(self, name: str, version: str) -> Response:
         """Inputs and outputs of the model. -1 is any size."""
         self._require(name, version)
         side = self._spec.side
@@ -85,12 +93,20 @@ class OpenInference:
         }
         return plain_json_answer(200, content)
 
-    async def model_ready(self, name: str, version: str | None = None) -> Response:
+    async def model_ready(self, name: str) -> Response:
+        """200 while the model is ready."""
+        return await self.version_ready(name, self._identity.version)
+
+    async def version_ready(self, name: str, version: str) -> Response:
         """200 while the model is ready."""
         self._require(name, version)
         return await self.ready()
 
-    async def infer(self, request: Request, name: str, version: str | None = None) -> Response:
+    async def infer(self, request: Request, name: str) -> Response:
+        """Raw head for prepared tensors (RGB in 0..1), as JSON or binary."""
+        return await self.version_infer(request, name, self._identity.version)
+
+    async def version_infer(self, request: Request, name: str, version: str) -> Response:
         """Raw head for prepared tensors (RGB in 0..1), as JSON or binary."""
         arrived_at = time.monotonic()
         self._require(name, version)
@@ -107,7 +123,6 @@ class OpenInference:
         content, headers = await self._predictor.aside(lambda: answer(named, wanted, head, self._spec))
         return Response(content, 200, headers)
 
-    def _require(self, name: str, version: str | None) -> None:
-        if name != self._identity.model or version not in {None, self._identity.version}:
-            asked = name if version is None else f"{name} {version}"
-            raise NoSuchModel(f"Here is {self._identity.model} {self._identity.version}, not {asked}.")
+    def _require(self, name: str, version: str) -> None:
+        if (name, version) != (self._identity.model, self._identity.version):
+            raise NoSuchModel(f"Here is {self._identity.model} {self._identity.version}, not {name} {version}.")
