@@ -62,7 +62,7 @@ def test_a_provider_that_is_not_there_is_no_cpu(tiny_model: Path) -> None:
 
 
 class Runtime:
-    """ONNX Runtime's GPU build as far as `load_model` sees it: offers CUDA, and takes what it is told to."""
+    """ONNX Runtime's GPU build as far as `load_model` sees it: offers CUDA and TensorRT, takes what it is told to."""
 
     SessionOptions = ort.SessionOptions
 
@@ -72,7 +72,7 @@ class Runtime:
         self.preloaded = False
 
     def get_available_providers(self) -> list[str]:
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        return ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 
     def preload_dlls(self) -> None:
         self.preloaded = True
@@ -80,7 +80,6 @@ class Runtime:
     def InferenceSession(  # noqa: N802  # as ONNX Runtime names it
         self, path: str, options: ort.SessionOptions, providers: list[tuple[str, dict[str, str]]]
     ) -> RuntimeSession:
-        assert self.preloaded
         self.asked = providers
         return RuntimeSession(ort.InferenceSession(path, options, providers=["CPUExecutionProvider"]), self._taken)
 
@@ -113,6 +112,18 @@ def test_cuda_is_asked_for_with_its_memory_limit(
     monkeypatch.setattr("yolo_serving.model.ort", runtime)
     model = load_model(tiny_model, Execution(Provider.CUDA, gpu_memory_limit_bytes=limit))
     ((name, options),) = runtime.asked
+    assert runtime.preloaded
     assert (name, options.get("gpu_mem_limit")) == ("CUDAExecutionProvider", expected)
     assert options["arena_extend_strategy"] == "kSameAsRequested"
     assert model.run(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 6, 3)
+
+
+def test_tensorrt_keeps_its_engines_where_the_image_may_write(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    runtime = Runtime("TensorrtExecutionProvider")
+    monkeypatch.setattr("yolo_serving.model.ort", runtime)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    load_model(tiny_model, Execution(Provider.TENSORRT))
+    ((name, options),) = runtime.asked
+    assert (name, options["trt_engine_cache_path"]) == ("TensorrtExecutionProvider", str(tmp_path / "tensorrt"))

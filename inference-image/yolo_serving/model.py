@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -155,7 +156,12 @@ def _provider_options(execution: Execution) -> dict[str, str]:
                 options["gpu_mem_limit"] = str(execution.gpu_memory_limit_bytes)
             return options
         case Provider.TENSORRT:
-            return {"trt_fp16_enable": "1", "trt_engine_cache_enable": "1"}
+            return {
+                "trt_fp16_enable": "1",
+                "trt_engine_cache_enable": "1",
+                # By default the working directory, which nobody may write to in the image.
+                "trt_engine_cache_path": str(Path(tempfile.gettempdir()) / "tensorrt"),
+            }
         case Provider.CPU | Provider.OPENVINO:
             return {}
 
