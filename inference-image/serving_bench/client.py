@@ -1,10 +1,12 @@
-"""A load generator light enough to share two cores with the server: raw sockets, requests made beforehand."""
+"""A load generator light enough to share two cores with the server: raw sockets, requests made beforehand, one thread.
+
+Many threads would wait for one another's turn in the interpreter, and that would look like a slow server.
+"""
 
 from __future__ import annotations
 
-import itertools
+import selectors
 import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -62,52 +64,101 @@ def open_loop(port: int, requests: Sequence[bytes], rate: float, seconds: float,
 
 def _run(port: int, requests: Sequence[bytes], connections: int, count: int, rate: float | None) -> Outcome:
     outcome = Outcome()
-    numbers = itertools.count()
-    lock = threading.Lock()
+    free = [_Connection(port) for _ in range(connections)]
+    waiting = selectors.DefaultSelector()
     started = time.monotonic()
-
-    def work() -> None:
-        connection: socket.socket | None = None
-        while (number := next(numbers)) < count:
-            due = time.monotonic() if rate is None else started + number / rate
-            if (early := due - time.monotonic()) > 0:
-                time.sleep(early)
-            late = max(0.0, time.monotonic() - due)
-            try:
-                connection = connection or socket.create_connection(("127.0.0.1", port), _TIMEOUT_SECONDS)
-                code = _exchange(connection, requests[number % len(requests)])
-            except OSError:
-                code = 0
-            if code == 0 and connection is not None:
-                connection.close()
-                connection = None
-            seconds = time.monotonic() - due
-            with lock:
-                outcome.add(code, seconds, late)
-        if connection is not None:
-            connection.close()
-
-    threads = [threading.Thread(target=work) for _ in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    sent = answered = 0
+    while answered < count:
+        now = time.monotonic()
+        while sent < count and free and (due := now if rate is None else started + sent / rate) <= now:
+            connection = free.pop()
+            if (opened := connection.send(requests[sent % len(requests)], due)) is not None:
+                waiting.register(opened, selectors.EVENT_READ, connection)
+            else:
+                free.append(connection)
+                answered += 1
+                connection.settle(0, outcome)
+            sent += 1
+            now = time.monotonic()
+        if answered == count:
+            break
+        pause = _TIMEOUT_SECONDS
+        if free and sent < count and rate is not None:
+            pause = min(pause, max(0.0, started + sent / rate - now))
+        events = waiting.select(pause)
+        if not events and pause == _TIMEOUT_SECONDS:
+            raise TimeoutError(f"{sent - answered} requests had no answer for {pause:g} s")
+        for key, _ in events:
+            answering: _Connection = key.data
+            code = answering.receive()
+            if code is not None:
+                waiting.unregister(key.fileobj)
+                free.append(answering)
+                answered += 1
+                answering.settle(code, outcome)
     outcome.elapsed_seconds = time.monotonic() - started
+    waiting.close()
+    for connection in free:
+        connection.close()
     return outcome
 
 
-def _exchange(connection: socket.socket, request: bytes) -> int:
-    """Sends a request, reads its whole answer, and returns the status; 0 when the connection ended instead."""
-    connection.sendall(request)
-    received = b""
-    while (end := received.find(b"\r\n\r\n")) < 0:
-        if not (more := connection.recv(65536)):
+class _Connection:
+    """One kept-alive connection with at most one request under way; opened when it is needed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._socket: socket.socket | None = None
+        self._received = b""
+        self._length: int | None = None
+        self._due = 0.0
+        self._sent_at = 0.0
+
+    def send(self, request: bytes, due: float) -> socket.socket | None:
+        """Sends a request that was due then (monotonic seconds); says where the answer will come, if anybody takes it."""
+        self._received, self._length = b"", None
+        self._due, self._sent_at = due, time.monotonic()
+        try:
+            if self._socket is None:
+                self._socket = socket.create_connection(("127.0.0.1", self._port), _TIMEOUT_SECONDS)
+            self._socket.sendall(request)
+        except OSError:
+            return None
+        return self._socket
+
+    def receive(self) -> int | None:
+        """To be called when there is something to read: the status when the answer is whole, 0 when none will come."""
+        assert self._socket is not None  # noqa: S101  # a request is under way
+        try:
+            more = self._socket.recv(65536)
+        except OSError:
+            more = b""
+        if not more:
             return 0
-        received += more
+        self._received += more
+        if self._length is None:
+            self._length = _whole_length(self._received)
+        if self._length is None or len(self._received) < self._length:
+            return None
+        return int(self._received[9:12])
+
+    def settle(self, code: int, outcome: Outcome) -> None:
+        """Notes the answer that has just come. A connection without one is of no more use."""
+        if code == 0:
+            self.close()
+        outcome.add(code, time.monotonic() - self._due, self._sent_at - self._due)
+
+    def close(self) -> None:
+        """Ends the connection, if there is one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _whole_length(received: bytes) -> int | None:
+    """Bytes of the whole answer, once its headers are here."""
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        return None
     start = received.lower().index(b"content-length:") + 15
-    left = int(received[start : received.index(b"\r\n", start)]) - (len(received) - end - 4)
-    while left > 0:
-        if not (more := connection.recv(65536)):
-            return 0
-        left -= len(more)
-    return int(received[9:12])
+    return end + 4 + int(received[start : received.index(b"\r\n", start)])
