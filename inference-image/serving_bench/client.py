@@ -115,7 +115,7 @@ class _Connection:
         self._sent_at = 0.0
 
     def send(self, request: bytes, due: float) -> socket.socket | None:
-        """Sends a request that was due then (monotonic seconds); says where the answer will come, if anybody takes it."""
+        """Sends a request that was due then (monotonic seconds); says where its answer will come, if anywhere."""
         self._received, self._length = b"", None
         self._due, self._sent_at = due, time.monotonic()
         try:
