@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from serving_bench.bare import BareLoop, Rate
-from serving_bench.client import Outcome, closed_loop, open_loop, prepared
+from serving_bench.client import Outcome, closed_loop, open_loop, prepared, quantile
 from serving_bench.neighbours import Condition, Neighbours, conditions
 from serving_bench.process import Process, serving
 from yolo_serving.cpu_quota import usable_cores
@@ -56,7 +56,7 @@ class _Pool:
         self.codes += outcome.codes
 
     def quantile(self, share: float) -> float:
-        return _quantile(self.milliseconds, share)
+        return round(quantile(self.milliseconds, share), 2)
 
 
 @dataclass(slots=True)
@@ -289,13 +289,7 @@ def _median_rate(rates: Sequence[Rate]) -> float:
 
 
 def _answered_ms(outcome: Outcome, code: int, share: float) -> float:
-    return _quantile([1000 * seconds for seconds in outcome.answered_seconds_by_code.get(code, [])], share)
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    """From the values themselves; 0 where there are none."""
-    ordered = sorted(values)
-    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2) if ordered else 0.0
+    return round(1000 * quantile(outcome.answered_seconds_by_code.get(code, []), share), 2)
 
 
 def _by_code(codes: Counter[int]) -> dict[str, int]:

@@ -40,10 +40,11 @@ class Outcome:
         """Answers with that code per second."""
         return self.codes[code] / self.elapsed_seconds
 
-    def quantile_ms(self, share: float, code: int = 200) -> float:
-        """Quantile of the latency in milliseconds, from the values themselves."""
-        values = sorted(self.seconds_by_code.get(code, []))
-        return 1000 * values[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """From the values themselves; 0 where there are none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 def prepared(pictures: Sequence[bytes], path: str = "/predict") -> list[bytes]:
