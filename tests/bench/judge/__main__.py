@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import plots, studies
+from .young import SETTINGS, young_stable
 
 PROMISED = 0.01
 
@@ -34,6 +35,7 @@ def main() -> int:
         "late_onset": lambda: studies.late_onset(300 // part),
         "bake": lambda: studies.bake(300 // part),
         "durations": lambda: studies.durations(200 // part),
+        "young_stable": lambda: young_stable(1000 // part),
         "false_rollbacks": lambda: studies.false_rollbacks(3000 // part),
     }
     for name, study in parts.items():
@@ -70,6 +72,12 @@ def broken(report: dict[str, Any]) -> list[str]:
             )
         if row["ratio"] > 1.2:
             lines.append(f"gate ratio {row['ratio']:.2f}: {row['metric']} at {row['weight']} %")
+    lines += [
+        f"{row['rolled_back']:.2%} of canaries that are {row['slowdown']:g} times as slow rolled back, "
+        f"{row['history_seconds']} s of history at {row['rps']} requests/s"
+        for row in report["young_stable"]
+        if row["slowdown"] <= SETTINGS.latency.max_ratio and row["rolled_back"] > PROMISED
+    ]
     if report["cost"]["cpu_seconds"] > 0.5:
         lines.append(f"{report['cost']['cpu_seconds']:.2f} s for {report['cost']['releases']} releases")
     return lines
