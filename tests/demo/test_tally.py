@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,5 +55,20 @@ def test_the_figures_that_count() -> None:
 
 def test_the_whole_series_is_what_was_promised() -> None:
     whole = lanes(15, 10)
-    assert [(5, 15), (10, 15), (20, 15), (50, 10)] == [(lane.rate, lane.releases) for lane in whole]
-    assert 4 == len({lane.model.namespace for lane in whole})
+    releases: Counter[tuple[float, bool]] = Counter()
+    for lane in whole:
+        releases[lane.rate, lane.is_bad] += lane.releases
+    assert {(5.0, False): 15, (10.0, False): 15, (20.0, False): 15, (50.0, True): 10} == releases
+    assert len(whole) == len({lane.model.namespace for lane in whole})
+
+
+def test_the_table_has_a_row_for_each_rate_and_the_bad_ones_last(tmp_path: Path) -> None:
+    tally = Tally(tmp_path / "releases.json", {})
+    for row in (BAD, replace(SAME, rate=20.0, outcome=str(Phase.ROLLED_BACK)), SAME, replace(SAME, seconds=130.0)):
+        tally.add(row)
+    lines = (tmp_path / "releases.md").read_text().splitlines()
+    assert [
+        "| identical | 5 | 2 | 2 | 0 | 120 s |  |",
+        "| identical | 20 | 1 | 0 | 1 | 110 s |  |",
+        "| 20 % errors | 50 | 1 | 0 | 1 | 60 s | 4.2 / 4.2 / 4.2 s |",
+    ] == lines[2:]

@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     series = commands.add_parser("releases", help="identical versions at 5, 10 and 20 requests/s, and bad ones")
     series.add_argument("--identical", type=int, default=15, help="releases at each rate (default: 15)")
     series.add_argument("--bad", type=int, default=10, help="releases of a version that turns worse (default: 10)")
-    series.add_argument("--side-by-side", type=int, default=2, help="models at a time (default: 2)")
+    series.add_argument("--side-by-side", type=int, default=5, help="models at a time (default: 5)")
     series.add_argument("--fresh", action="store_true", help="forget the releases that were done already")
     plan = commands.add_parser("plan", help="how long releases take, and how long the plan said")
     plan.add_argument("--releases", type=int, default=5)

@@ -63,6 +63,7 @@ class Tally:
             draft = self._path.with_suffix(".part")
             draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             draft.replace(self._path)
+            self._path.with_suffix(".md").write_text("\n".join(table(self.rows)) + "\n", encoding="utf-8")
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
@@ -82,6 +83,23 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
             "longest_breach_to_zero_seconds": max(seconds, default=None),
         },
     }
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """The lines of a Markdown table: a row for the identical releases of each rate, and one for the bad ones."""
+    lines = [
+        "| version | requests/s | releases | promoted | rolled back | a release took, median | off the air after |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for is_bad, rate in sorted({(row.is_bad, row.rate) for row in rows}):
+        here = [row for row in rows if (row.is_bad, row.rate) == (is_bad, rate)]
+        late = sorted(row.breach_to_zero_seconds for row in here if row.breach_to_zero_seconds is not None)
+        off = f"{late[0]:.1f} / {statistics.median(late):.1f} / {late[-1]:.1f} s" if late else ""
+        lines.append(
+            f"| {'20 % errors' if is_bad else 'identical'} | {rate:g} | {len(here)} | {_count(here, Phase.SUCCEEDED)} "
+            f"| {_count(here, Phase.ROLLED_BACK)} | {statistics.median(row.seconds for row in here):.0f} s | {off} |"
+        )
+    return lines
 
 
 def judge(rows: Sequence[Row]) -> list[str]:
