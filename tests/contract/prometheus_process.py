@@ -71,7 +71,7 @@ class Exporter:
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
-        self._thread.join()
+        self._thread.join(10)
 
     def count(self, requests: int, latency_ms: float, **labels: str) -> None:
         """Add requests; `labels` are those of Istio's metrics."""

@@ -19,6 +19,9 @@ STRATEGY: Json = {
     "drainDelay": "1s",
     "progressDeadline": "20s",
 }
+LONG_STEP: Json = {"steps": [{"weight": 20, "minDuration": "25s"}, {"weight": 100, "minDuration": "1s"}]}
+"""For what takes place within one step."""
+
 ANALYSIS: Json = {
     "interval": "1s",
     "lag": "1s",

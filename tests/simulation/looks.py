@@ -150,6 +150,7 @@ def seen_of(
     annotations: dict[str, str] = changes.pop("annotations", {})
     at_rest = phase.is_at_rest
     found = Seen(
+        is_glance=False,
         namespace=NAMESPACE,
         name=NAME,
         uid="uid-release",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 from modelrelease.api.annotations import Request, read_requests, unknown_names
@@ -49,6 +49,8 @@ class Arms:
     canary: DeploymentSeen | None
     reference: RouteReference
     route: RouteSeen | tuple[str, str]
+    are_read: bool = True
+    """False where the Deployments could not be read: nothing follows from their absence."""
 
 
 class Gatherer:
@@ -82,21 +84,10 @@ class Gatherer:
             reference = stamped
             route = await self._route(key.namespace, reference)
         preparing = status.phase is Phase.PREPARING
-        metadata = body["metadata"]
-        requests, gitops = _requests(metadata)
-        seen = Seen(
-            namespace=key.namespace,
-            name=key.name,
-            uid=metadata["uid"],
-            generation=metadata.get("generation", 0),
-            is_deleting="deletionTimestamp" in metadata,
-            has_finalizer=FINALIZER in (metadata.get("finalizers") or []),
-            spec=spec,
+        seen = replace(
+            _bare(key, release, status, spec),
+            is_glance=False,
             spec_problem=spec_problem,
-            status=status,
-            requests=requests,
-            gitops_requests=gitops,
-            unknown_annotations=unknown_names(metadata.get("annotations") or {}),
             stable=stable,
             canary=canary,
             stable_service=service,
@@ -109,6 +100,28 @@ class Gatherer:
             conflict=await self._contention.rival(key, spec, status.phase),
             uncovered_policies=await self._uncovered(key.namespace, stable, canary) if preparing else (),
             metrics_problem=self._analyst.problem(spec.analysis.provider, spec.analysis.source),
+        )
+        return Look(release, seen, reference)
+
+    async def glance(self, key: Key, release: Manifest, now: float) -> Look | None:
+        """Only what it takes to take traffic off the canary: the release, its route and Prometheus.
+
+        For when the rest cannot be read: both Deployments look as if they were not there, from which nothing follows.
+        None where the release gave the canary none, or stable is being replaced. Raises as `look` does.
+        """
+        status = parse_status(cast(dict[str, Any], release).get("status"))
+        if status.phase not in (*SHIFTING, Phase.ROLLING_BACK) or not status.ever_weighted:
+            return None
+        spec, spec_problem = specification(release, status)
+        # The stamp on the canary cannot be read; the route that the release began with is the same.
+        reference = route_reference((status.snapshot.spec if status.snapshot is not None else None) or spec)
+        route = await self._route(key.namespace, reference)
+        seen = replace(
+            _bare(key, release, status, spec),
+            spec_problem=spec_problem,
+            route=route if isinstance(route, RouteSeen) else None,
+            route_problem=None if isinstance(route, RouteSeen) else route,
+            analysis=await self._analysis(key, spec, status, Arms(None, None, reference, route, are_read=False), now),
         )
         return Look(release, seen, reference)
 
@@ -196,7 +209,7 @@ class Gatherer:
         pods = Pods(
             stable_since_seconds=arms.stable.serving_since_seconds if arms.stable is not None else None,
             canary_changes_seconds=arms.canary.pod_changes_seconds if arms.canary is not None else (),
-            outage=outage(status, arms.canary, now),
+            outage=outage(status, arms.canary, now) if arms.are_read else None,
         )
         return self._analyst.look(key, watched, status, pods, now)
 
@@ -217,6 +230,39 @@ async def _done_without(while_shifting: bool, read: Coroutine[Any, Any, _Found |
 
 async def _nothing() -> None:
     return None
+
+
+def _bare(key: Key, release: Manifest, status: ReleaseStatus, spec: ModelReleaseSpec) -> Seen:
+    """What the ModelRelease itself says, and nothing of the rest of the world."""
+    metadata = cast(dict[str, Any], release)["metadata"]
+    requests, gitops = _requests(metadata)
+    return Seen(
+        is_glance=True,
+        namespace=key.namespace,
+        name=key.name,
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 0),
+        is_deleting="deletionTimestamp" in metadata,
+        has_finalizer=FINALIZER in (metadata.get("finalizers") or []),
+        spec=spec,
+        spec_problem="",
+        status=status,
+        requests=requests,
+        gitops_requests=gitops,
+        unknown_annotations=unknown_names(metadata.get("annotations") or {}),
+        stable=None,
+        canary=None,
+        stable_service=None,
+        canary_service=None,
+        policy_missing=False,
+        route=None,
+        route_problem=None,
+        autoscaler=None,
+        analysis=None,
+        conflict="",
+        uncovered_policies=(),
+        metrics_problem=None,
+    )
 
 
 def _is_of(manifest: Manifest, key: Key) -> bool:

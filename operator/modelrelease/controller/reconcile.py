@@ -23,10 +23,10 @@ from modelrelease.controller.gather import Gatherer, Look
 from modelrelease.controller.orphan import Orphans
 from modelrelease.controller.refresh import Refreshes, is_intent, is_significant
 from modelrelease.controller.tally import tally
-from modelrelease.errors import InvalidResource, Terminal
+from modelrelease.errors import Forbidden, InvalidResource, Retryable, Terminal, Throttled
 from modelrelease.ports import Announcer, Clock, Cluster, Key, Kind, Manifest
 from modelrelease.rollout.conditions import Stall, with_conditions
-from modelrelease.rollout.decide import decide
+from modelrelease.rollout.decide import decide, way_back
 from modelrelease.rollout.decision import Announcement, Decision
 from modelrelease.rollout.labels import FINALIZER
 from modelrelease.rollout.outcome import interval_seconds
@@ -65,8 +65,7 @@ class Reconciler:
             return await self._gone(key)
         now = self._tools.clock.now()
         try:
-            look = await self._tools.gatherer.look(key, release, now)
-            decision = decide(look.seen, now)
+            look, decision = await self._decide(key, release, now)
         except InvalidResource as problem:
             return await self._refuse(key, release, str(problem), now)
         except Terminal as problem:
@@ -74,6 +73,22 @@ class Reconciler:
             return STALLED_AGAIN_SECONDS
         self._tools.census.note(key, entry_of(decision.status, look.seen.analysis))
         return await self._carry_out(key, look, decision)
+
+    async def _decide(self, key: Key, release: Manifest, now: float) -> tuple[Look, Decision]:
+        """What to do next. Where not all can be read, a look at the route and the metrics is enough to take traffic off
+        the canary; all else waits, and the failure is handled as any other."""
+        gatherer = self._tools.gatherer
+        try:
+            look = await gatherer.look(key, release, now)
+        except Throttled:
+            raise
+        except (Forbidden, Retryable):
+            glance = await gatherer.glance(key, release, now)
+            decision = None if glance is None else way_back(glance.seen, now)
+            if glance is None or decision is None:
+                raise
+            return glance, decision
+        return look, decide(look.seen, now)
 
     async def _gone(self, key: Key) -> float | None:
         self._tools.analyst.forget(key)

@@ -107,6 +107,8 @@ def _stalled(stall: Stall | None) -> _Fact:
 def _canary_available(status: ReleaseStatus, seen: Seen, now: float) -> _Fact:
     if status.phase.is_at_rest:
         return ConditionStatus.FALSE, "NoCanary", "No canary exists outside of a release."
+    if seen.is_glance:
+        return ConditionStatus.UNKNOWN, "NotRead", "The canary's Deployment or pods cannot be read at present."
     if seen.canary is None:
         return ConditionStatus.FALSE, "NotAvailable", "The canary's Deployment does not exist yet."
     state, reason, message = _availability(status, seen.canary, now)

@@ -22,7 +22,7 @@ from modelrelease.rollout.preparing import preparing
 from modelrelease.rollout.progressing import progressing
 from modelrelease.rollout.promoting import baking, promoting
 from modelrelease.rollout.rest import at_rest
-from modelrelease.rollout.retreat import rolling_back
+from modelrelease.rollout.retreat import rolling_back, weight_returned
 from modelrelease.rollout.seen import Seen
 from modelrelease.rollout.steering import steer
 from modelrelease.rollout.stepping import began_late, capacity_follows, come_back
@@ -61,6 +61,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+# Of these, what asks neither for pods nor for Deployments.
+WAY_BACK: tuple[Rule, ...] = (verdict, abort, deletion, weight_returned)
+
+
 def decide(seen: Seen, now: float) -> Decision:
     """The next thing to do for one release. Pure: the same look at the same time gives the same decision."""
     for rule in RULES:
@@ -68,3 +72,9 @@ def decide(seen: Seen, now: float) -> Decision:
         if decision is not None:
             return decision
     return conclude(seen, now, seen.status.message)
+
+
+def way_back(seen: Seen, now: float) -> Decision | None:
+    """What may be decided at a glance, where Deployments and pods cannot be read: to take traffic off the canary, or
+    nothing."""
+    return next((decision for rule in WAY_BACK if (decision := rule(seen, now)) is not None), None)

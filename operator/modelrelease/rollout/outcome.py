@@ -70,10 +70,7 @@ def interval_seconds(seen: Seen) -> float:
 def _with_figures(status: ReleaseStatus, seen: Seen, now: float) -> ReleaseStatus:
     at_rest = status.phase.is_at_rest
     update: dict[str, Any] = {
-        "stable": _arm(seen.stable, status.stable),
-        "canary": ArmStatus(image=status.canary.image, digest=status.canary.digest)
-        if at_rest
-        else _canary_arm(seen.canary, status.canary),
+        **({} if seen.is_glance else _arms(status, seen)),
         "tag": image_tag(_image_in_question(status) or seen.spec.image),
         "progress": f"{status.step}/{status.steps}" if status.steps and not at_rest else "",
     }
@@ -99,6 +96,15 @@ def _image_in_question(status: ReleaseStatus) -> str:
             return status.released_image
         case _:
             return status.canary.image
+
+
+def _arms(status: ReleaseStatus, seen: Seen) -> dict[str, ArmStatus]:
+    at_rest = status.phase.is_at_rest
+    canary = ArmStatus(image=status.canary.image, digest=status.canary.digest)
+    return {
+        "stable": _arm(seen.stable, status.stable),
+        "canary": canary if at_rest else _canary_arm(seen.canary, canary),
+    }
 
 
 def _arm(seen: DeploymentSeen | None, previous: ArmStatus) -> ArmStatus:

@@ -130,6 +130,13 @@ def _weight(seen: Seen, now: float) -> Decision | None:
     return conclude(seen, now, status.message, changes=changes, effect=effect, effect_first=True)
 
 
+def weight_returned(seen: Seen, now: float) -> Decision | None:
+    """The canary has traffic again although the release is on its way back: all that this takes off is the weight."""
+    if seen.status.phase is not Phase.ROLLING_BACK or _stable_is_being_replaced(seen) or not _carries_traffic(seen):
+        return None
+    return _weight(seen, now)
+
+
 def _drain(seen: Seen, now: float) -> Decision | None:
     """Proxies may still send requests to the canary, whatever the route looks like by now."""
     status = seen.status

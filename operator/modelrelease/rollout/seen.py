@@ -133,6 +133,8 @@ class AnalysisSeen:
 class Seen:
     """Everything that `decide` may look at."""
 
+    is_glance: bool
+    """Whether only the release, its route and the metrics were read: all else looks as if it were not there."""
     namespace: str
     name: str
     uid: str

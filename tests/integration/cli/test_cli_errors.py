@@ -168,7 +168,8 @@ def test_a_wish_that_is_answered(installed: ControlPlane, release: str, releases
     playing = threading.Thread(target=operator)
     playing.start()
     result = run(installed.kubeconfig, "abort", release, "-n", "vision", "--reason", "too slow", "-o", "json")
-    playing.join()
+    playing.join(60)
+    assert not playing.is_alive(), result.stderr
     assert ExitCode.OK == result.exit_code, result.stderr
     read = json.loads(result.stdout)
     assert ("abort", "too slow@0123456789", "RollingBack") == (read["action"], read["value"], read["phase"])

@@ -22,7 +22,8 @@ async def test_however_many_events_come_each_key_waits_once() -> None:
 
     thread = threading.Thread(target=flood)
     thread.start()
-    thread.join()
+    thread.join(30)
+    assert not thread.is_alive()
     assert {Change(A, "9999"), Change(B, "9998")} == set(await arrivals.take())
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
 from modelrelease.api.status import ConditionStatus, ConditionType, Outcome, Phase, parse_status
 from modelrelease.controller.refresh import is_significant
-from modelrelease.errors import Forbidden
+from modelrelease.errors import Forbidden, ReleaseError, Retryable
 from modelrelease.ports import Kind, Manifest
 from simulation import Canary, World
 from simulation.world import KEY, NAME, NAMESPACE, NEW_IMAGE, STABLE_IMAGE, VIRTUAL_SERVICE, release
@@ -190,8 +191,8 @@ async def test_what_was_before_the_pod_was_asked_to_go_is_still_judged() -> None
     assert (0, "ErrorRateTooHigh") == (world.weight, world.status.outcome_reason)
 
 
-@pytest.mark.parametrize("kind", [Kind.SERVICE, Kind.AUTOSCALER])
-async def test_a_permission_that_the_way_back_does_not_need_holds_no_verdict_up(kind: Kind) -> None:
+async def _at_20_percent() -> World:
+    """A release at 20 % beside an autoscaler."""
     world = World()
     world.deploy_stable()
     target = {"kind": "Deployment", "name": NAME}
@@ -204,18 +205,92 @@ async def test_a_permission_that_the_way_back_does_not_need_holds_no_verdict_up(
     world.apply()
     await world.run(600, until=lambda one: one.weight == 20)
     await world.run(3)
+    return world
 
+
+def _unreadable(world: World, kinds: tuple[Kind, ...], error: ReleaseError) -> None:
     def refuse(read: Kind, namespace: str | None, name: str | None) -> None:  # noqa: ARG001
-        if read is kind:
-            raise Forbidden(f"{read.value.plural} may not be read")
+        if read in kinds:
+            raise error
 
     world.cluster.before_read = refuse
+
+
+@pytest.mark.parametrize("kind", [Kind.SERVICE, Kind.AUTOSCALER])
+async def test_a_permission_that_the_way_back_does_not_need_holds_no_verdict_up(kind: Kind) -> None:
+    world = await _at_20_percent()
+    _unreadable(world, (kind,), Forbidden(f"{kind.value.plural} may not be read"))
     world.canary.error_rate = 1.0
     await world.run(10, until=lambda one: one.weight == 0)
     assert "ErrorRateTooHigh" == world.status.outcome_reason
     world.cluster.before_read = None
     await world.run(60, until=_ended)
     assert Phase.ROLLED_BACK is world.status.phase
+
+
+NEEDED = (Kind.MODEL_RELEASE, Kind.VIRTUAL_SERVICE, Kind.GATEWAY)
+"""Gateways say whose requests the route splits; after a restart they are waited for."""
+EVERYTHING_ELSE = tuple(kind for kind in Kind if kind not in NEEDED)
+
+
+@pytest.mark.parametrize("error", [Forbidden("not you"), Retryable("503")], ids=["forbidden", "unavailable"])
+@pytest.mark.parametrize("kinds", [(Kind.POD,), (Kind.DEPLOYMENT,), EVERYTHING_ELSE], ids=["pods", "both", "all"])
+@pytest.mark.parametrize("restarts", [False, True], ids=["one-process", "a-restart"])
+async def test_the_route_and_prometheus_are_enough_to_take_a_bad_canary_off_the_air(
+    kinds: tuple[Kind, ...], error: ReleaseError, restarts: bool
+) -> None:
+    world = await _at_20_percent()
+    _unreadable(world, kinds, error)
+    if restarts:
+        world.restart()
+    world.canary.error_rate = 1.0
+    await world.run(15, until=lambda one: one.weight == 0)
+    assert "ErrorRateTooHigh" == world.status.outcome_reason
+    # Somebody gives it traffic again, and nothing can be seen yet.
+    world.touch(Kind.VIRTUAL_SERVICE, NAME, _with_weights(50))
+    await world.run(15, until=lambda one: one.weight == 0)
+    world.cluster.before_read = None
+    await world.run(60, until=_ended)
+    assert (Phase.ROLLED_BACK, "ErrorRateTooHigh") == (world.status.phase, world.status.outcome_reason)
+
+
+def _with_weights(canary: int) -> Callable[[dict[str, Any]], None]:
+    def change(body: dict[str, Any]) -> None:
+        for entry in body["spec"]["http"][0]["route"]:
+            entry["weight"] = canary if entry["destination"]["host"] == CANARY else 100 - canary
+
+    return change
+
+
+async def test_pods_that_cannot_be_read_are_nothing_against_a_good_canary() -> None:
+    world = await _at_20_percent()
+    _unreadable(world, (Kind.POD,), Forbidden("not you"))
+    await world.run(30)
+    status = world.status
+    assert (20, Phase.PROGRESSING, 0) == (world.weight, status.phase, status.losses)
+    stalled = status.condition(ConditionType.STALLED)
+    assert stalled is not None
+    assert (ConditionStatus.TRUE, "Forbidden") == (stalled.status, stalled.reason)
+    world.cluster.before_read = None
+    await world.run(900, until=_ended)
+    assert Phase.SUCCEEDED is world.status.phase
+
+
+@pytest.mark.parametrize("how", ["abort", "delete"])
+async def test_what_people_want_off_the_air_goes_although_pods_cannot_be_read(how: str) -> None:
+    world = await _at_20_percent()
+    _unreadable(world, (Kind.POD,), Forbidden("not you"))
+    before = world.status
+    if how == "abort":
+        world.annotate("abort", "it smells")
+    else:
+        world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME)
+        world.wake()
+    await world.run(15, until=lambda one: one.weight == 0)
+    status = world.status
+    assert (Phase.ROLLING_BACK, before.canary, before.stable) == (status.phase, status.canary, status.stable)
+    world.cluster.before_read = None
+    await world.run(60, until=lambda one: not one.exists(Kind.DEPLOYMENT, CANARY))
 
 
 async def test_abort_takes_traffic_off_at_once(world: World) -> None:

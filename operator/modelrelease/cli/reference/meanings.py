@@ -60,6 +60,7 @@ MEANINGS: dict[str, str] = {
     "NotAnalysing": "No analysis is under way.",
     "NotAvailable": "No canary pod is available yet, or it has been for less than a few seconds.",
     "NotPaused": "Forward moves are allowed.",
+    "NotRead": "The canary's Deployment or its pods cannot be read; the message of `Stalled` says why.",
     "NotRolledBack": "This release was not rolled back.",
     "NotServed": "The API server does not serve a kind that the operator must write, such as VirtualService.",
     "NotStalled": "Nothing keeps the operator from going on.",
