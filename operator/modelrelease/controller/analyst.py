@@ -18,7 +18,8 @@ from modelrelease.controller.intake import History, Intake, Pods
 from modelrelease.errors import MetricsUnavailable
 from modelrelease.judge import Assessment, Series, State, assess, seconds_to_gate
 from modelrelease.ports import Clock, Key, Metrics, Samples, Watched
-from modelrelease.rollout.analysis import grid_before, judge_settings
+from modelrelease.rollout.analysis import grid_after, grid_before, judge_settings
+from modelrelease.rollout.guard import SETTLE_SECONDS
 from modelrelease.rollout.seen import AnalysisSeen, MetricsHealth
 
 CATCH_UP_SECONDS = 4.0
@@ -72,7 +73,7 @@ class Analyst:
         if snapshot is None or snapshot.analysis.provider not in self._providers:
             return AnalysisSeen(MetricsHealth.UNAVAILABLE, "The provider is not configured.", None, None)
         case = self._case(key, watched, status, snapshot)
-        self._consume(case, snapshot, status.step, pods)
+        self._consume(case, snapshot, status, pods)
         return self._seen(case, status, snapshot, now)
 
     def blind(self, key: Key, status: ReleaseStatus, why: str) -> AnalysisSeen:
@@ -88,13 +89,15 @@ class Analyst:
             return case
         scrape = self._providers[snapshot.analysis.provider].scrape_interval_seconds
         answer = case.answer if case is not None and case.watched == watched else Answer()
-        before, case = case, Case(watched, snapshot.analysis, scrape, identity, _restored(status), answer)
+        restored = _restored(status)
+        anew = _step_begins(status, snapshot) if restored is None else None
+        before, case = case, Case(watched, snapshot.analysis, scrape, identity, restored, anew, answer)
         if before is not None and before.identity[0] == identity[0]:
             case.excluded, case.asked_at_seconds = before.excluded, before.asked_at_seconds
         self._cases[key] = case
         return case
 
-    def _consume(self, case: Case, snapshot: Snapshot, step: int, pods: Pods) -> None:
+    def _consume(self, case: Case, snapshot: Snapshot, status: ReleaseStatus, pods: Pods) -> None:
         answer, intake = case.answer, Intake.of(snapshot, case.scrape_seconds)
         case.exclude(intake.excluded(pods))
         if answer.samples is None:
@@ -102,12 +105,11 @@ class Analyst:
         until = grid_before(answer.end_seconds - case.lag_seconds, snapshot.analysis.interval)
         if case.state is None:
             begins = intake.history_begins(pods)
+            if status.step > 0 and status.started_at is not None:
+                begins = min(begins, status.started_at)  # pods that came since run what those before them ran
             since = max(answer.end_seconds - case.history_seconds, begins)
-            state = intake.begun(History(answer.samples, answer.pods, since, until), step=step)
-            if step > 0:
-                case.state = state
-            else:
-                case.begin(state, begins)
+            history = History(answer.samples, answer.pods, since, until)
+            case.begin(intake.begun(history, step=status.step), begins)
             return
         case.leave_gap_out()
         before = case.state.cursor_seconds
@@ -220,9 +222,16 @@ def _identity(status: ReleaseStatus) -> tuple[str, float | None]:
     return status.revision, status.step_started_at
 
 
+def _step_begins(status: ReleaseStatus, snapshot: Snapshot) -> float | None:
+    """The grid point from which samples belong to the current step; None before the first."""
+    if status.step == 0 or status.step_started_at is None:
+        return None
+    return grid_after(status.step_started_at + SETTLE_SECONDS, snapshot.analysis.interval)
+
+
 def _restored(status: ReleaseStatus) -> State | None:
     """The judge's state from its checkpoint; None where there is none, or one that this version cannot read: then it
-    begins anew from stable's history, and the step's evidence is collected again."""
+    begins anew from stable's history, and the step's samples are judged again."""
     if status.judge is None:
         return None
     try:

@@ -48,6 +48,9 @@ class Case:
     """Revision and start of the step: another one means another checkpoint."""
     state: State | None = None
     """None until stable's history was read, and was enough."""
+    step_begins_seconds: float | None = None
+    """Grid point at which the step began whose checkpoint is lost: all since then is judged again, against stable's
+    history before that. In a bake stable's newest history is empty. None where nothing is lost."""
     answer: Answer = field(default_factory=Answer)
     reads_more: bool = False
     """Whether more of stable's history is read than the baseline."""
@@ -77,14 +80,19 @@ class Case:
 
     def start_seconds(self, now: float) -> float:
         """Where the next question begins."""
-        since = now - self.history_seconds if self.state is None else min(self._asked_until(now), now)
+        begins = self._history_ends(now) - self.history_seconds
+        since = begins if self.state is None else min(self._asked_until(now), now)
         return since - LOOKBACK_SCRAPES * self.scrape_seconds
 
     def end_seconds(self, now: float) -> float:
         """Where the next question ends: now, or a piece further where much is to be caught up."""
         if self.state is None:
-            return now
+            return self._history_ends(now)
         return min(now, self._asked_until(now) + self.lag_seconds + CHUNK_SECONDS)
+
+    def _history_ends(self, now: float) -> float:
+        """Where the history of stable ends that is asked for first, late scrapes included."""
+        return now if self.step_begins_seconds is None else min(now, self.step_begins_seconds + self.lag_seconds)
 
     def _asked_until(self, now: float) -> float:
         """Where the next question goes on; a stretch that was found empty while the clock was wrong counts no more."""
@@ -137,7 +145,7 @@ class Case:
     def begin(self, state: State, begins_seconds: float) -> None:
         """Take the state from stable's history, unless that says too little about stable's P99 and more is to be had.
 
-        Of a stable that has served for long, more is asked for at once. Of a young one there will be more, until it is
+        Within a step it is taken in any case: nothing is held up that has begun. Of a stable that has served for long, more is asked for at once. Of a young one there will be more, until it is
         as old as the baseline; what is not known by then is not waited for.
 
         Args:
@@ -145,7 +153,9 @@ class Case:
         """
         short, left = history_shortfall(state), begins_seconds + self.analysis.baseline - self.answer.end_seconds
         self.history_missing = ""
-        if short and left > 0:
+        if self.step_begins_seconds is not None:
+            self.state = skip_to(state, at_seconds=self.step_begins_seconds)
+        elif short and left > 0:
             self.history_missing = (
                 f"Stable has served for too short a time to know its P99: it takes about {short:,} more requests, or "
                 f"{format_duration(max(1.0, left))}."

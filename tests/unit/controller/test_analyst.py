@@ -473,6 +473,37 @@ async def test_a_checkpoint_of_another_version_begins_anew_in_its_step(damage: d
     assert 2 == state.step
 
 
+@pytest.mark.parametrize("damage", [{"v": 1}, {"v": 2, "at": 0}, None], ids=["older", "damaged", "gone"])
+@pytest.mark.parametrize("are_pods_new", [False, True], ids=["old-pods", "new-pods"])
+@pytest.mark.parametrize(("errors", "is_bad"), [(0, False), (3, True)])
+async def test_a_checkpoint_that_is_lost_in_a_long_bake_is_made_again_from_before_it(
+    damage: dict[str, Any] | None, errors: int, *, are_pods_new: bool, is_bad: bool
+) -> None:
+    """Stable has had no request for so long that its newest history is empty."""
+    bench = Bench()
+    state = await bench.begun()
+    assert bench.status.snapshot is not None
+    bench.status = bench.status.model_copy(update={"started_at": bench.clock.now() - 60})
+    bench.enter(len(bench.status.snapshot.strategy.steps), state)
+    for _ in range(3 * round(bench.analysis.baseline)):
+        bench.metrics.count("a-canary", "canary", 10 - errors)
+        bench.metrics.count("a-canary", "canary", errors, code="503")
+        bench.clock.advance(1.0)
+        bench.metrics.scrape(bench.clock.now())
+    if are_pods_new:
+        bench.pods = Pods(stable_since_seconds=bench.clock.now() - 100)
+    bench.status = bench.status.model_copy(update={"judge": damage})
+    bench.restart()
+    for _ in range(10):
+        seen = await bench.tick()
+        bench.traffic(1, to_canary=0)
+    assert seen.state is not None
+    assert seen.assessment is not None
+    assert seen.state.errors.bake_limit is not None
+    assert is_bad is seen.assessment.rollback
+    assert seen.state.cursor_seconds > bench.clock.now() - 10
+
+
 @pytest.mark.parametrize(
     ("provider", "source", "reason", "word"),
     [("else", "Istio", "UnknownProvider", "default"), ("default", "Mine", "UnknownSource", "Istio")],
