@@ -221,6 +221,10 @@ class ReleaseStatus(Model):
         default="", description="Hash of the canary's pod template at its first step; another one is an edit by hand."
     )
     losses: int = Field(default=0, description="How often the canary lost its last available pod in this release.")
+    departures: list[Time] = Field(
+        default_factory=list,
+        description="When pods of the canary were asked to go whose last requests are yet to be judged.",
+    )
     fights: int = Field(default=0, description="How often somebody else changed the weights in this release.")
     outcome: Outcome | None = Field(default=None, description="How the release ends or ended.")
     outcome_reason: str = Field(default="", description="Why, in one CamelCase word.")

@@ -102,10 +102,9 @@ class Case:
     def exclude(self, ranges: Iterable[Excluded]) -> None:
         """Leave these ranges out, also when nothing shows them any more by the time that the cursor gets there.
 
-        Samples are judged `lag` after a pod was asked to go, which is often gone by then. Only memory knows of it:
-        after a restart a range is known only as far as living pods and those still going show it. Where the last
-        available pod was taken away, the range is found again from the loss that stands in status; a pod out of
-        several that went within `lag` before a restart is forgotten, and what was lost with it counts.
+        Samples are judged `lag` after a pod was asked to go, which is often gone by then. A restart forgets them, and
+        finds them again: pods that are there show since when, those that went are in status (`departures`), and where
+        the last available pod was taken away, that is found from the loss that stands there.
         """
         cursor = -math.inf if self.state is None else self.state.cursor_seconds
         self.excluded = tuple(sorted(one for one in {*self.excluded, *ranges} if one[1] > cursor))
@@ -145,8 +144,9 @@ class Case:
     def begin(self, state: State, begins_seconds: float) -> None:
         """Take the state from stable's history, unless that says too little about stable's P99 and more is to be had.
 
-        Within a step it is taken in any case: nothing is held up that has begun. Of a stable that has served for long, more is asked for at once. Of a young one there will be more, until it is
-        as old as the baseline; what is not known by then is not waited for.
+        Within a step it is taken in any case: nothing is held up that has begun. Of a stable that has served for long,
+        more is asked for at once. Of a young one there will be more, until it is as old as the baseline; what is not
+        known by then is not waited for.
 
         Args:
             begins_seconds: since when stable's history tells something, in unix seconds.

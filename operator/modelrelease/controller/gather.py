@@ -208,7 +208,10 @@ class Gatherer:
         )
         pods = Pods(
             stable_since_seconds=arms.stable.serving_since_seconds if arms.stable is not None else None,
-            canary_changes_seconds=arms.canary.pod_changes_seconds if arms.canary is not None else (),
+            canary_changes_seconds=(
+                *(arms.canary.pod_changes_seconds if arms.canary is not None else ()),
+                *status.departures,
+            ),
             outage=outage(status, arms.canary, now) if arms.are_read else None,
         )
         return self._analyst.look(key, watched, status, pods, now)

@@ -11,12 +11,12 @@ from modelrelease.ports import Key
 WRITES_PER_SECOND = 5.0
 """Refreshes of figures, over all releases: at 10,000 releases more would drown the API server."""
 
-_FIGURES = ("analysis", "judge", "message", "confirmedWeight", "stable", "canary")
+_FIGURES = ("analysis", "judge", "message", "confirmedWeight", "departures", "stable", "canary")
 
 
 def is_significant(before: ReleaseStatus, after: ReleaseStatus) -> bool:
-    """Whether more than figures changed: such a write is never put off."""
-    return _essence(before) != _essence(after)
+    """Whether more than figures changed, or a pod went that nothing else remembers: such a write is never put off."""
+    return _essence(before) != _essence(after) or not set(after.departures) <= set(before.departures)
 
 
 def is_intent(before: ReleaseStatus, after: ReleaseStatus) -> bool:

@@ -15,12 +15,14 @@ from modelrelease.api.status import (
     Phase,
     ReleaseStatus,
 )
-from modelrelease.rollout.analysis import analysis_status
+from modelrelease.rollout.analysis import analysis_status, grid_after
 from modelrelease.rollout.conditions import Stall, with_conditions
 from modelrelease.rollout.decision import IMMEDIATELY, Announcement, Decision, Effect
 from modelrelease.rollout.seen import DeploymentSeen, Seen
 
 HISTORY_LENGTH = 10
+MOST_DEPARTURES = 60
+"""Pods that go in the same second are one, and at most a minute or two waits to be judged."""
 
 
 def conclude(  # noqa: PLR0913 - one call that every rule ends in; all but three are optional
@@ -71,6 +73,7 @@ def _with_figures(status: ReleaseStatus, seen: Seen, now: float) -> ReleaseStatu
     at_rest = status.phase.is_at_rest
     update: dict[str, Any] = {
         **({} if seen.is_glance else _arms(status, seen)),
+        "departures": [] if at_rest else _departures(status, seen),
         "tag": image_tag(_image_in_question(status) or seen.spec.image),
         "progress": f"{status.step}/{status.steps}" if status.steps and not at_rest else "",
     }
@@ -96,6 +99,21 @@ def _image_in_question(status: ReleaseStatus) -> str:
             return status.released_image
         case _:
             return status.canary.image
+
+
+def _departures(status: ReleaseStatus, seen: Seen) -> list[float]:
+    """When pods of the canary were asked to go, as long as samples around that are to be left out of the evidence.
+
+    Nothing else remembers it once a pod is gone, and its last requests are judged later than that. What pods that came
+    did is told by these themselves.
+    """
+    moments = {*status.departures, *(seen.canary.asked_to_go_seconds if seen.canary is not None else ())}
+    state = seen.analysis.state if seen.analysis is not None else None
+    if state is not None and status.snapshot is not None:
+        analysis = status.snapshot.analysis
+        ends = {moment: grid_after(moment + analysis.warm_up, analysis.interval) for moment in moments}
+        moments = {moment for moment in moments if ends[moment] > state.cursor_seconds}
+    return sorted(moments)[-MOST_DEPARTURES:]
 
 
 def _arms(status: ReleaseStatus, seen: Seen) -> dict[str, ArmStatus]:

@@ -25,6 +25,7 @@ CHANGES: dict[str, tuple[dict[str, Any], bool, bool]] = {
     "step": ({"step": 2}, True, True),
     "confirmed weight": ({"confirmed_weight": 5}, False, False),
     "generation": ({"observed_generation": 2}, True, True),
+    "a pod that went": ({"departures": [7.0]}, True, False),
     "condition": ({"conditions": [READY]}, True, False),
 }
 
@@ -39,6 +40,11 @@ def test_words_of_a_condition_are_figures() -> None:
     before = BASE.model_copy(update={"conditions": [READY]})
     after = BASE.model_copy(update={"conditions": [READY.model_copy(update={"message": "b"})]})
     assert not is_significant(before, after)
+
+
+def test_that_a_departure_is_over_can_wait() -> None:
+    before = BASE.model_copy(update={"departures": [7.0, 8.0]})
+    assert not is_significant(before, before.model_copy(update={"departures": [8.0]}))
 
 
 def test_figures_once_per_interval_and_five_a_second_in_all() -> None:

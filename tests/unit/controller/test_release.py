@@ -117,13 +117,13 @@ async def test_a_canary_that_is_lost_twice_is_rolled_back(world: World) -> None:
 CANARY = f"{NAME}-canary"
 
 
-async def _with_pod() -> World:
+async def _with_pod(**analysis: str) -> World:
     """A release at 20 % whose canary has a pod to be seen; samples are judged 4 s late."""
     world = World()
     world.deploy_stable()
     await world.run(60)
     spec = cast(dict[str, Any], release(NEW_IMAGE)["spec"])
-    world.apply(analysis={**spec["analysis"], "lag": "4s"})
+    world.apply(analysis={**spec["analysis"], "lag": "4s", **analysis})
     await world.run(60, until=lambda one: one.weight == 1)
     canary = cast(dict[str, Any], world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY))
     labels = canary["spec"]["selector"]["matchLabels"]
@@ -159,6 +159,23 @@ async def test_what_is_lost_with_a_pod_that_others_took_is_no_evidence_against_t
     world.canary.crashes = False
     await world.run(60, until=lambda one: one.weight == 20)
     await world.run(600, until=_ended)
+    assert Phase.SUCCEEDED is world.status.phase
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["one-process", "a-restart"])
+async def test_what_is_lost_with_one_pod_of_several_is_no_evidence_against_the_version(restarts: bool) -> None:
+    world = await _with_pod(warmUp="3s")
+    world.cluster.remove(Kind.POD, NAMESPACE, "p")
+    world.wake()
+    await world.run(1)
+    world.metrics.count_each(CANARY, "canary", [5.0] * 40, code="503", namespace=NAMESPACE)
+    await world.run(1)
+    world.cluster.remove(Kind.POD, NAMESPACE, "p", force=True)
+    if restarts:
+        world.restart()
+    await world.run(9)
+    assert (Phase.PROGRESSING, 0, []) == (world.status.phase, world.status.losses, world.status.departures)
+    await world.run(900, until=_ended)
     assert Phase.SUCCEEDED is world.status.phase
 
 
