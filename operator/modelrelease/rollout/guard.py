@@ -8,7 +8,7 @@ from modelrelease.judge import Assessment
 from modelrelease.rollout.analysis import evidence_sentence
 from modelrelease.rollout.decision import Announcement, Decision, SetWeight
 from modelrelease.rollout.outcome import conclude, stable_tag, stalled
-from modelrelease.rollout.retreat import retreat
+from modelrelease.rollout.retreat import CANARY_CHANGED, retreat
 from modelrelease.rollout.revision import revision_of
 from modelrelease.rollout.running import has_env, mark_of, runs_release
 from modelrelease.rollout.seen import DeploymentSeen, Seen
@@ -123,11 +123,12 @@ def another_release(seen: Seen, now: float) -> Decision | None:
     """The canary's pods do not run what this release began with: edited by hand, or its tag changed content.
 
     It starts over once. Before any traffic, where all is made by the operator, and the second time, somebody changes
-    whatever it creates: to start over would never end.
+    whatever it creates: to start over would never end. While stable is replaced under the canary's cover, that is taken
+    back, too, unless stable is through and about to take the traffic anyway.
     """
     canary, status = seen.canary, seen.status
     preparing = status.phase is Phase.PREPARING and canary is not None and canary.revision == status.revision
-    if canary is None or not (preparing or status.phase in SHIFTING):
+    if canary is None or not (preparing or status.phase in SHIFTING or _covers(seen)):
         return None
     what = _difference(seen, canary)
     if not what:
@@ -135,12 +136,18 @@ def another_release(seen: Seen, now: float) -> Decision | None:
     is_known = _has_changed_before(status)
     if not preparing and not is_known:
         sentence = f"The canary's Deployment {canary.name} {what}; the release starts over."
-        return retreat(seen, now, "CanaryChanged", sentence, Outcome.SUPERSEDED)
+        return retreat(seen, now, CANARY_CHANGED, sentence, Outcome.SUPERSEDED)
     sentence = (
         f"The canary's Deployment {canary.name} {what}{', not for the first time' if is_known else ''}. Stop whoever "
         "changes it, or ask in spec for what it is changed to; modelrelease.dev/retry=true tries the same again."
     )
-    return retreat(seen, now, "CanaryChanged", sentence, Outcome.FAILED)
+    return retreat(seen, now, CANARY_CHANGED, sentence, Outcome.FAILED)
+
+
+def _covers(seen: Seen) -> bool:
+    """Whether the canary carries the traffic while stable is replaced. Where stable is gone it serves in any case."""
+    status = seen.status
+    return status.phase is Phase.PROMOTING and status.weight > 0 and seen.stable is not None and not runs_release(seen)
 
 
 def _difference(seen: Seen, canary: DeploymentSeen) -> str:
@@ -150,8 +157,9 @@ def _difference(seen: Seen, canary: DeploymentSeen) -> str:
         return "was edited: it bears the stamp of another release"
     if canary.image != status.canary.image:
         return f"was edited: its image is {canary.image} instead of {status.canary.image}"
-    if not has_env(canary, seen.spec.env):  # the specification is the release's: an edit of it was seen before
-        names = ", ".join(one.name for one in seen.spec.env if not has_env(canary, [one]))
+    began = (status.snapshot.spec if status.snapshot is not None else None) or seen.spec
+    if not has_env(canary, began.env):
+        names = ", ".join(one.name for one in began.env if not has_env(canary, [one]))
         return f"was edited: its environment differs in {names}"
     if status.canary_template not in ("", mark_of(canary)):
         return "was edited: its pod template is another one"
@@ -170,7 +178,7 @@ def _digest(reference: str) -> str:
 
 def _has_changed_before(status: ReleaseStatus) -> bool:
     """Whether this very revision has started over for that already."""
-    return any(one.revision == status.revision and one.reason == "CanaryChanged" for one in status.history)
+    return any(one.revision == status.revision and one.reason == CANARY_CHANGED for one in status.history)
 
 
 def canary_lost(seen: Seen, now: float) -> Decision | None:

@@ -24,6 +24,8 @@ from modelrelease.rollout.outcome import conclude, end_sentence, ended, history_
 from modelrelease.rollout.running import template_of, without_nulls
 from modelrelease.rollout.seen import Seen
 
+CANARY_CHANGED = "CanaryChanged"
+
 
 def retreat(seen: Seen, now: float, reason: str, sentence: str, outcome: Outcome) -> Decision:
     """Begin the way back for `reason`.
@@ -38,11 +40,15 @@ def retreat(seen: Seen, now: float, reason: str, sentence: str, outcome: Outcome
         "phase_started_at": now,
     }
     keeps_traffic = _stable_is_being_replaced(seen) and seen.canary is not None and seen.canary.available > 0
+    if reason == CANARY_CHANGED and seen.stable is not None and seen.stable.available > 0:
+        keeps_traffic = False  # nobody knows what the canary runs: it serves only where nothing else does
     effect: Effect | None = None
     if not keeps_traffic:
         changes |= {"weight": 0, "confirmed_weight": 0}
         if not _is_somebody_elses_route(seen) and _carries_traffic(seen):
             effect = SetWeight(0)
+            if seen.stable is not None and seen.stable.available == 0:
+                sentence = f"{sentence} Stable has no available pod: nothing answers until it has."
     return conclude(
         seen,
         now,

@@ -125,6 +125,58 @@ PROMOTION = (
         {"phase": Phase.BAKING},
         "Paused",
     ),
+    Case(
+        "a canary that was edited covers nothing more",
+        _promoting(canary=canary_seen(SPEC, replicas=10, available=10, image="somebody/else:v0")),
+        SetWeight(0),
+        {**BACK, "outcome": Outcome.SUPERSEDED, "outcome_reason": "CanaryChanged"},
+        "was edited: its image is somebody/else:v0",
+    ),
+    Case(
+        "also while stable rolls",
+        _promoting(
+            canary=canary_seen(SPEC, replicas=10, available=10, env=(("MODEL", "x"),), revision="f00"),
+            stable=_stable_with(NEW_IMAGE, is_rolled_out=False, available=8),
+        ),
+        SetWeight(0),
+        {**BACK, "outcome": Outcome.SUPERSEDED, "outcome_reason": "CanaryChanged"},
+    ),
+    Case(
+        "an edited canary serves where nothing else does",
+        _promoting(
+            canary=canary_seen(SPEC, replicas=10, available=10, image="somebody/else:v0"),
+            stable=_stable_with(NEW_IMAGE, is_rolled_out=False, available=0),
+        ),
+        None,
+        {"phase": Phase.ROLLING_BACK, "weight": 100, "outcome_reason": "CanaryChanged"},
+    ),
+    Case(
+        "and where stable is gone",
+        _promoting(canary=canary_seen(SPEC, replicas=10, available=10, image="somebody/else:v0"), stable=None),
+        None,
+        {"phase": Phase.PROMOTING, "weight": 100},
+        "the canary keeps serving",
+    ),
+    Case(
+        "an edited canary is left by a stable that is through",
+        _promoting(
+            canary=canary_seen(SPEC, replicas=10, available=10, image="somebody/else:v0"),
+            stable=_stable_with(NEW_IMAGE),
+        ),
+        RestoreRoute(),
+        {"phase": Phase.PROMOTING, "weight": 0},
+    ),
+    Case(
+        "an edit of the specification is none of the canary",
+        _promoting(
+            spec_of(env=[{"name": "MODEL", "value": "later"}]),
+            canary=canary_seen(SPEC, replicas=10, available=10),
+            stable=_stable_with(NEW_IMAGE, is_rolled_out=False, available=8),
+            status={"snapshot": snapshot_of(SPEC, 0), "revision": REVISION},
+        ),
+        None,
+        {"phase": Phase.PROMOTING, "weight": 100},
+    ),
     Case("stable gets the image", _promoting(), SetStableTemplate(_template_of(NEW_IMAGE))),
     Case(
         "an environment alone",

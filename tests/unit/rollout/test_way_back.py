@@ -67,6 +67,13 @@ WAY_BACK = (
         {**BACK, "outcome_reason": "ErrorRateTooHigh"},
     ),
     Case(
+        "a verdict asks for no pod of stable, and says that there is none",
+        seen_of(analysis=analysis_seen(SPEC, blame="errors"), stable=stable_seen(available=0)),
+        SetWeight(0),
+        BACK,
+        "Stable has no available pod: nothing answers until it has.",
+    ),
+    Case(
         "a verdict wins over a promotion",
         seen_of(annotations={"promote": "full"}, analysis=analysis_seen(SPEC, blame="errors")),
         SetWeight(0),
