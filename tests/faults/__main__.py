@@ -60,16 +60,12 @@ def _record_schedules(options: argparse.Namespace, done: list[Any]) -> None:
 
 async def _sweep(options: argparse.Namespace) -> bool:
     from faults.stage import staged  # noqa: PLC0415
-    from faults.sweep import FAULTS, KILLS, Sweep, run_all  # noqa: PLC0415
+    from faults.stories import STORIES  # noqa: PLC0415
+    from faults.sweep import FAULTS, Sweep, run_all  # noqa: PLC0415
 
-    others = tuple(fault for fault in FAULTS if fault not in KILLS)
-    wanted = [("release", (*KILLS, *others)), ("rollback", KILLS), ("deletion", KILLS)]
-    if options.story:
-        wanted = [(story, faults) for story, faults in wanted if story == options.story]
-    if options.fault:
-        wanted = [(story, (options.fault,)) for story, _ in wanted]
-
-    section = f"a fault at every write{', ' if options.fault else ''}{options.fault or ''}"
+    faults = (options.fault,) if options.fault else tuple(FAULTS)
+    wanted = [(story, faults) for story in ((options.story,) if options.story else STORIES)]
+    section = ", ".join(("a fault at every write", *filter(None, (options.story, options.fault))))
 
     def progress(so_far: Sweep, text: str) -> None:
         say(text)

@@ -31,7 +31,6 @@ FAULTS: dict[str, Callable[[Scene], Fault]] = {
     "unavailable": lambda _: refuse(503),
     "throttled": lambda _: throttle(1),
 }
-KILLS = ("killed before", "killed after")
 
 
 def _kill(scene: Scene) -> Callable[[], None]:
