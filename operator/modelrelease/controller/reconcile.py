@@ -72,6 +72,7 @@ class Reconciler:
             await self._say(key, release, Stall(problem.reason, str(problem)), now)
             return STALLED_AGAIN_SECONDS
         self._tools.census.note(key, entry_of(decision.status, look.seen.analysis))
+        self._tools.orphans.remember(key, look.reference, look.seen.spec.workload.deployment, decision.status)
         return await self._carry_out(key, look, decision)
 
     async def _decide(self, key: Key, release: Manifest, now: float) -> tuple[Look, Decision]:

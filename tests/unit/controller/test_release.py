@@ -440,3 +440,33 @@ async def test_a_new_image_under_way_starts_over(world: World) -> None:
 def test_the_key_is_what_the_world_works_on() -> None:
     assert str(KEY) == f"{NAMESPACE}/{NAME}"
     assert Canary().starts
+
+
+@pytest.mark.parametrize("weight", [0, 20])
+async def test_a_route_is_given_back_though_release_and_canary_were_both_taken_away_by_force(weight: int) -> None:
+    world = await _at_20_percent()
+    if weight == 0:
+        world.canary.crashes = True
+        await world.run(10, until=lambda one: one.weight == 0)
+    world.cluster.remove(Kind.DEPLOYMENT, NAMESPACE, CANARY)
+    world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME, force=True)
+    world.wake()
+    await world.run(3)
+    route = world.cluster.peek(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME)
+    autoscaler = world.cluster.peek(Kind.AUTOSCALER, NAMESPACE, NAME)
+    assert route is not None
+    assert autoscaler is not None
+    assert VIRTUAL_SERVICE["spec"] == route["spec"]
+    assert 1 == cast(dict[str, Any], autoscaler)["spec"]["minReplicas"]
+
+
+async def test_the_route_of_another_release_is_none_that_a_vanished_one_left() -> None:
+    world = await _at_20_percent()
+    canary = cast(Manifest, world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY))
+    cast(dict[str, Any], canary)["metadata"] = {"name": CANARY, "namespace": NAMESPACE, "labels": {"of": "another"}}
+    world.cluster.remove(Kind.DEPLOYMENT, NAMESPACE, CANARY)
+    world.cluster.put(Kind.DEPLOYMENT, canary)
+    world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME, force=True)
+    world.wake()
+    await world.run(3)
+    assert 20 == world.weight
