@@ -57,7 +57,11 @@ def at_rest(seen: Seen, now: float) -> Decision | None:
 def _leftovers(seen: Seen, now: float) -> Decision | None:
     """A canary without a release: left by a crash, or by somebody who reset the status."""
     if seen.canary is None:
-        return None
+        return _held_still(seen, now)
+    held = stamped_autoscaler(seen.canary.manifest)
+    if held is not None and seen.status.held_autoscaler is None:
+        # The status that knew of it went with the ModelRelease before this one. The canary may be deleted any moment.
+        return conclude(seen, now, seen.status.message, changes={"held_autoscaler": held})
     unfinished = _unfinished_stable(seen, now)
     if unfinished is not None:
         return unfinished
@@ -70,14 +74,18 @@ def _leftovers(seen: Seen, now: float) -> Decision | None:
     left = (seen.status.phase_started_at or 0.0) + seen.spec.strategy.drain_delay - now
     if left > 0:
         return conclude(seen, now, seen.status.message, again_seconds=min(left, WAIT_SECONDS))
-    held = stamped_autoscaler(seen.canary.manifest)
-    if held is not None and seen.status.held_autoscaler is None:
-        # The status that knew of it went with the ModelRelease before this one.
-        return conclude(seen, now, seen.status.message, changes={"held_autoscaler": held})
     delete = conclude(
         seen, now, seen.status.message, changes={"held_autoscaler": None}, effect=DeleteCanary(seen.canary.uid)
     )
     return release_autoscaler(seen, now) or delete
+
+
+def _held_still(seen: Seen, now: float) -> Decision | None:
+    """Somebody deleted the canary that was left before the autoscaler had its minimum back."""
+    if seen.status.held_autoscaler is None:
+        return None
+    done = conclude(seen, now, seen.status.message, changes={"held_autoscaler": None})
+    return release_autoscaler(seen, now) or done
 
 
 def _unfinished_stable(seen: Seen, now: float) -> Decision | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from modelrelease.api.spec import EnvVar
-from modelrelease.api.status import ConditionStatus, ConditionType, Phase
+from modelrelease.api.status import ConditionStatus, ConditionType, HeldAutoscaler, Phase
 from modelrelease.controller.refresh import is_significant
 from modelrelease.rollout.decide import decide
 from modelrelease.rollout.decision import (
@@ -16,10 +17,12 @@ from modelrelease.rollout.decision import (
     DeleteCanary,
     RemoveFinalizer,
     RestoreRoute,
+    SetAutoscalerMinimum,
     SetStableTemplate,
 )
+from modelrelease.rollout.labels import AUTOSCALER
 from modelrelease.rollout.revision import revision_of
-from modelrelease.rollout.seen import DeploymentSeen, Seen
+from modelrelease.rollout.seen import AutoscalerSeen, DeploymentSeen, Seen
 from simulation.cases import (
     ENTRY,
     NEWER,
@@ -44,6 +47,17 @@ def _replaced(stable: DeploymentSeen, **canary: Any) -> Seen:
     """A ModelRelease without any status, beside a canary that an earlier one left with all traffic."""
     left = canary_seen(SPEC, **canary)
     return seen_of(Phase.INITIALIZING, stable=stable, canary=left, route=route_seen(100))
+
+
+HELD = HeldAutoscaler(name="hpa", min_replicas=2, held_at=10)
+
+
+def _holding() -> DeploymentSeen:
+    """A canary that tells which autoscaler its release held."""
+    canary = canary_seen(SPEC)
+    manifest: Any = copy.deepcopy(canary.manifest)
+    manifest["metadata"]["annotations"][AUTOSCALER] = HELD.model_dump_json()
+    return replace(canary, manifest=manifest)
 
 
 AT_REST = (
@@ -180,6 +194,24 @@ AT_REST = (
         resting(canary=canary_seen(SPEC), route=route_seen(20)),
         RestoreRoute(),
         {"phase_started_at": NOW},
+    ),
+    Case(
+        "leftovers: what is held is noted before anything else",
+        resting(canary=_holding(), route=route_seen(20)),
+        None,
+        {"held_autoscaler": HELD},
+    ),
+    Case(
+        "what is held is put back though the canary was deleted meanwhile",
+        resting(status={"held_autoscaler": HELD}, autoscaler=AutoscalerSeen("hpa", 10, "1")),
+        SetAutoscalerMinimum("hpa", 2),
+        {"held_autoscaler": HELD},
+    ),
+    Case(
+        "and is forgotten then",
+        resting(status={"held_autoscaler": HELD}, autoscaler=AutoscalerSeen("hpa", 2, "1")),
+        None,
+        {"held_autoscaler": None},
     ),
     Case("leftovers drain", resting(canary=canary_seen(SPEC), status={"phase_started_at": NOW - 1}), None),
     Case("leftovers go", resting(canary=canary_seen(SPEC)), DeleteCanary("uid-canary")),
