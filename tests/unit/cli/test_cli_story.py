@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from modelrelease.adapters.announcer import EventAnnouncer
-from modelrelease.api.status import Phase
+from modelrelease.api.status import ConditionType, Phase
 from modelrelease.cli.commands import explain, report, watch
 from modelrelease.cli.commands.status import look
 from modelrelease.cli.measured import watched_of
@@ -76,6 +76,18 @@ async def test_a_release_under_way_is_explained_by_its_evidence(world: World) ->
     shown = lines(explain.render(await told(world)))
     assert any(line.startswith("errors for promotion") for line in shown)
     assert any(line.startswith("AnalysisHealthy=True") for line in shown)
+
+
+async def test_what_keeps_metrics_from_being_compared_is_said_once_and_reads_as_a_block(world: World) -> None:
+    story = await told(world)
+    errors, latency = story.metrics
+    message = "No latency bucket lies near stable's P99, or it had too few requests to tell. Use finer buckets."
+    both = [errors, latency.model_copy(update={"message": message})]
+    healthy = story.conditions[0].model_copy(update={"type": ConditionType.ANALYSIS_HEALTHY, "message": message})
+    shown = lines(explain.render(story.model_copy(update={"metrics": both, "conditions": [healthy]})))
+    block = [line for line in shown if "bucket" in line or "too few" in line]
+    assert " ".join(" ".join(block).split()) == message
+    assert {7} == {len(line) - len(line.lstrip()) for line in block}
 
 
 async def test_what_is_lost_is_said(world: World) -> None:

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from modelrelease.api.status import ConditionStatus
+from modelrelease.api.status import ConditionStatus, ConditionType
 from modelrelease.cli.connection import Target, run_connected
 from modelrelease.cli.measurements import totals
 from modelrelease.cli.options import Name, command
@@ -84,9 +85,12 @@ def _evidence(story: StoryView) -> Iterable[RenderableType]:
         forward, back = bar(metric.promotion_evidence, 10, "green"), bar(metric.rollback_evidence, 10, "red")
         yield Text.assemble(f"{name:<7}for promotion ", forward, "  for rollback ", back)
         if metric.message:
-            yield Text(f"       {metric.message}")
+            yield Padding(Text(metric.message), (0, 0, 0, 7))
+    said = {metric.message for metric in story.metrics}
     for condition in story.conditions:
-        if condition.type.value in {"AnalysisHealthy", "Stalled"} and condition.status is not ConditionStatus.UNKNOWN:
+        is_stalled = condition.type is ConditionType.STALLED and condition.status is ConditionStatus.TRUE
+        is_about_metrics = condition.type is ConditionType.ANALYSIS_HEALTHY and condition.message not in said
+        if is_stalled or (is_about_metrics and condition.status is not ConditionStatus.UNKNOWN):
             yield Text(f"{condition.type}={condition.status}: {condition.message}")
 
 
