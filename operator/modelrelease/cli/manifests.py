@@ -12,10 +12,11 @@ import yaml
 
 from modelrelease.adapters.cluster import ApiServer, Call, NotFoundError
 from modelrelease.api.model import GROUP, KIND, PLURAL, VERSION
+from modelrelease.api.spec import ModelReleaseSpec, parse_spec
 from modelrelease.cli.connection import FIELD_MANAGER
 from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.problems import Problem
-from modelrelease.errors import Forbidden, ReleaseError
+from modelrelease.errors import Forbidden, InvalidResource, ReleaseError
 from modelrelease.ports import Manifest
 
 File = Annotated[
@@ -31,6 +32,8 @@ def read_manifest(path: Path) -> Manifest:
         documents = [one for one in yaml.safe_load_all(text) if one]
     except OSError as error:
         raise Problem(f"{path} cannot be read: {error.strerror}.", ExitCode.USAGE) from error
+    except UnicodeDecodeError as error:
+        raise Problem(f"{path} is not text in UTF-8.", ExitCode.USAGE) from error
     except yaml.YAMLError as error:
         raise Problem(f"{path} is not YAML: {' '.join(str(error).split())}", ExitCode.USAGE) from error
     found = [one for one in documents if isinstance(one, dict) and one.get("kind") == KIND]
@@ -42,6 +45,14 @@ def read_manifest(path: Path) -> Manifest:
     if not (found[0].get("metadata") or {}).get("name"):
         raise Problem(f"{path} has no metadata.name; give the ModelRelease a name.", ExitCode.USAGE)
     return cast(Manifest, found[0])
+
+
+def specification_of(manifest: Manifest) -> ModelReleaseSpec:
+    """Raises Problem naming each wrong field."""
+    try:
+        return parse_spec(manifest.get("spec"))
+    except InvalidResource as error:
+        raise Problem(str(error), ExitCode.FINDINGS) from error
 
 
 async def refusal(server: ApiServer, manifest: Manifest, namespace: str) -> str:

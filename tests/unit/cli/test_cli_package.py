@@ -102,3 +102,26 @@ def test_an_interruption_and_a_problem_end_with_their_status(capsys: pytest.Capt
     assert guarded(interrupted) is ExitCode.INTERRUPTED
     assert guarded(missing) is ExitCode.NOT_FOUND
     assert capsys.readouterr().err == "Error: There is none.\n"
+
+
+WRONG = "image: y, workload: {deployment: z}, strategy: {steps: [{weight: 50}]}"
+HEAD = "{apiVersion: modelrelease.dev/v1alpha1, kind: ModelRelease, metadata: {name: x}, spec: {%s}}"
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "code"),
+    [
+        (b"\xff\xfe", "is not text in UTF-8.", ExitCode.USAGE),
+        (b"a: b: c", "is not YAML:", ExitCode.USAGE),
+        (b"{}", "has 0 ModelReleases; give a file with one.", ExitCode.USAGE),
+        ((HEAD % WRONG).encode(), "the last weight must be 100, but is 50", ExitCode.FINDINGS),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, content: bytes, said: str, code: ExitCode) -> None:
+    """Found before anybody is asked: without a cluster."""
+    path = tmp_path / "release.yaml"
+    path.write_bytes(content)
+    result = CliRunner().invoke(application(), ["backtest", "x", "-f", str(path)])
+    assert (code, "") == (result.exit_code, result.stdout)
+    (line,) = result.stderr.splitlines()
+    assert said in line

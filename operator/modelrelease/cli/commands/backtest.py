@@ -17,11 +17,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from modelrelease.api.model import Model
-from modelrelease.api.spec import ModelReleaseSpec, parse_spec
+from modelrelease.api.spec import ModelReleaseSpec
 from modelrelease.cli.connection import Connection, Target, run_connected
 from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.forecast import pace_of, traffic_view
-from modelrelease.cli.manifests import read_manifest
+from modelrelease.cli.manifests import read_manifest, specification_of
 from modelrelease.cli.measured import Traffic, lag_seconds, measured_pods, measured_windows, require_traffic, watched_of
 from modelrelease.cli.options import Name, command
 from modelrelease.cli.parameters import seconds_of
@@ -86,7 +86,7 @@ def backtest(
     Says how many would have been rolled back falsely, and how long each step would have taken.
     """
     history, wanted = seconds_of(window), Wanted(prometheus, operator_namespace, provider)
-    asked = parse_spec(read_manifest(filename).get("spec")) if filename is not None else None
+    asked = specification_of(read_manifest(filename)) if filename is not None else None
 
     async def work(connection: Connection) -> BacktestView:
         spec = asked or (await read_release(connection.cluster, connection.namespace, name)).spec

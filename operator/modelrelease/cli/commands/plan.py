@@ -15,7 +15,7 @@ from rich.text import Text
 
 from modelrelease.adapters.cluster import Call, NotFoundError
 from modelrelease.api.model import Model
-from modelrelease.api.spec import Manifest, ModelReleaseSpec, parse_spec
+from modelrelease.api.spec import Manifest, ModelReleaseSpec
 from modelrelease.cli.changes import Change, changes_of, stable_replicas
 from modelrelease.cli.connection import Connection, Target, run_connected
 from modelrelease.cli.edges import history_wait_seconds, preparing_seconds, promoting_seconds
@@ -23,7 +23,7 @@ from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.findings import Finding, good, has_problem, problem, remark, render_findings
 from modelrelease.cli.forecast import StepForecast, TrafficView, forecast, judged_state, pace_of, traffic_view
 from modelrelease.cli.history import Stretch, measure, served_seconds
-from modelrelease.cli.manifests import File, read_manifest, refusal
+from modelrelease.cli.manifests import File, read_manifest, refusal, specification_of
 from modelrelease.cli.measured import Traffic, watched_of
 from modelrelease.cli.options import command
 from modelrelease.cli.parameters import seconds_of
@@ -32,7 +32,7 @@ from modelrelease.cli.problems import Problem
 from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, ProviderFile, Url, Wanted, reached
 from modelrelease.cli.room import asked_by, fitting
 from modelrelease.cli.survey import Survey, findings_of, standing, survey
-from modelrelease.errors import Forbidden, InvalidResource, MetricsUnavailable, Terminal
+from modelrelease.errors import Forbidden, MetricsUnavailable, Terminal
 from modelrelease.rollout.capacity import replicas_needed
 
 Measured = Annotated[
@@ -95,11 +95,7 @@ def plan(
 
 def draft_of(manifest: Manifest, namespace: str) -> Draft:
     metadata = cast(dict[str, Any], manifest)["metadata"]
-    try:
-        spec = parse_spec(manifest.get("spec"))
-    except InvalidResource as error:
-        raise Problem(str(error), ExitCode.FINDINGS) from error
-    return Draft(metadata.get("namespace") or namespace, metadata["name"], manifest, spec)
+    return Draft(metadata.get("namespace") or namespace, metadata["name"], manifest, specification_of(manifest))
 
 
 async def look(connection: Connection, manifest: Manifest, asked_seconds: float | None, wanted: Wanted) -> PlanView:
