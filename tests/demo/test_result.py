@@ -93,6 +93,8 @@ def test_a_good_release_has_no_complaint_and_the_row_that_was_agreed() -> None:
     result = judged(good)
 
     assert complaints(result, STEPS) == []
+    put_back_apart = [*good.routes, Version(31.0, virtual_service(MODEL))]
+    assert complaints(judged(changed(good, routes=put_back_apart)), STEPS) == []
     assert report([result], [0.0], 12.34, {"istio": "1"}) == {
         "releases": [
             {
@@ -118,8 +120,6 @@ def test_a_rollback_is_measured_from_the_first_failed_answer() -> None:
     row = result.row(0.0)
 
     assert complaints(result) == []
-    put_back_apart = [Version(10.0, split(20)), Version(12.0, split(0)), Version(15.0, virtual_service(MODEL))]
-    assert complaints(judged(changed(rolled_back(), routes=put_back_apart))) == []
     assert row["breach_to_zero_seconds"] == pytest.approx(1.5, abs=0.11)
     keys = ("client_errors_canary", "client_errors_stable", "served_by_canary_after_rollback")
     assert [row[key] for key in keys] == [4, 0, 0]
@@ -147,7 +147,7 @@ def test_every_broken_promise_is_a_sentence() -> None:
         (changed(good, records=[*serve(0, 20, 0), *serve(20, 36, 100)]), "at 20 % no client got the new version"),
         (changed(good, records=good.records[:100] + good.records[200:]), "at 20 % no client got the new version, of 0"),
         (changed(good, routes=[Version(10.0, with_another_timeout())]), "outside the managed split"),
-        (changed(good, routes=[*good.routes, good.routes[-1]]), "was written 4 times for 3 changes of the weight"),
+        (changed(good, routes=[*good.routes, *good.routes[:2]]), "was written 5 times for 3 changes of the weight"),
         (changed(good, route_after=split(20)), "not what it was before"),
         (changed(good, route_after=None), "not what it was before"),
         (changed(good, routes=[]), "no version of the VirtualService was seen"),

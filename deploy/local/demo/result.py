@@ -166,12 +166,10 @@ def _complaints(result: Result, declared: list[int]) -> Iterator[str]:
         yield f"in the end {_percent(result.final_share_percent)} of the requests got the new version, not all or none"
     if not result.is_route_untouched:
         yield "something in the VirtualService outside the managed split changed"
-    # A promotion gives traffic and shape back in one write; a rollback keeps the canary's entry until it has drained.
-    allowed = result.weight_changes + (0 if scene.ends_with_new_version else 1)
-    if result.route_versions > allowed:
+    if result.route_versions > result.weight_changes + 1:
         yield (
             f"the VirtualService was written {result.route_versions} times for {result.weight_changes} changes of the "
-            f"weight; at most {allowed} are allowed"
+            "weight; besides these, only the one that puts the route back is allowed"
         )
     if not result.is_route_restored:
         yield "the VirtualService is not what it was before the release"

@@ -27,9 +27,12 @@ SEEN_WITHIN_SECONDS = 10.0
 
 
 def abort(seen: Seen, now: float) -> Decision | None:
-    """A person's wish to abort. Recorded with the retreat, so that the annotation can be removed afterwards."""
+    """A person's wish to abort. Recorded with the retreat, so that the annotation can be removed afterwards.
+
+    Once stable runs the release and has its traffic back, it is too late: there is no canary to cover a way back.
+    """
     request = abort_request(seen)
-    if request is None or seen.status.phase not in ACTIVE:
+    if request is None or seen.status.phase not in ACTIVE or _has_returned(seen):
         return None
     said = request.value if request.concerns(generation=seen.generation, revision=seen.status.revision) else request.raw
     reason = f" ({said})" if said not in ("", "true") else ""

@@ -15,12 +15,20 @@ from modelrelease.rollout.decision import (
     DeleteCanary,
     RestoreRoute,
     SetStableTemplate,
+    SetWeight,
 )
 from modelrelease.rollout.holding import hold, is_fresh
 from modelrelease.rollout.outcome import conclude, ended, history_with, stable_tag
 from modelrelease.rollout.retreat import release_autoscaler, retreat
 from modelrelease.rollout.revision import template_digest
-from modelrelease.rollout.running import image_promoted, is_as_released, template_of, was_given_release, without_nulls
+from modelrelease.rollout.running import (
+    image_promoted,
+    is_as_released,
+    runs_release,
+    template_of,
+    was_given_release,
+    without_nulls,
+)
 from modelrelease.rollout.seen import DeploymentSeen, Manifest, Seen
 
 SETTLE_SECONDS = 5.0
@@ -76,7 +84,7 @@ def promoting(seen: Seen, now: float) -> Decision | None:
     """One step of the promotion."""
     if seen.status.phase is not Phase.PROMOTING:
         return None
-    for rule in (_superseded, _canary_lost, _stable_template, _stable_ready, _traffic_back, _drain, _canary):
+    for rule in (_superseded, _canary_lost, _stable_template, _stable_ready, _traffic_back, _drain, _route, _canary):
         decision = rule(seen, now)
         if decision is not None:
             return decision
@@ -112,7 +120,7 @@ def _canary_lost(seen: Seen, now: float) -> Decision | None:
     if stable is None or stable.available == 0:
         sentence = "Neither the canary nor stable has an available pod; waiting for either."
         return conclude(seen, now, sentence, stall=Stall("NothingAvailable", sentence), again_seconds=1.0)
-    if stable.is_rolled_out and stable.image == image_promoted(status):
+    if runs_release(seen):
         return None  # stable is through already: go on and give it the traffic
     back = stable_tag(status, status.stable.image)
     sentence = f"The canary was lost while stable was being replaced; stable goes back to {back}."
@@ -165,10 +173,14 @@ def _stable_ready(seen: Seen, now: float) -> Decision | None:
 
 
 def _traffic_back(seen: Seen, now: float) -> Decision | None:
-    """Stable gets all traffic, and the route its own shape, in one write."""
+    """Stable gets all traffic; the canary's entry stays in the route, with weight 0, until it has drained.
+
+    An istiod that sends gateways only the clusters that routes name (PILOT_FILTER_GATEWAY_CLUSTER_CONFIG) takes the
+    cluster away before the route that names it, and requests on that route would have nowhere to go.
+    """
     route, status = seen.route, seen.status
-    is_back = route is None or not route.has_canary
-    if is_back and status.weight == 0:
+    at_zero = route is None or route.weight_percent == 0
+    if at_zero and status.weight == 0:
         return None
     sentence = f"Stable runs {image_tag(status.canary.image)} and takes the traffic back; the canary drains."
     return conclude(
@@ -176,7 +188,7 @@ def _traffic_back(seen: Seen, now: float) -> Decision | None:
         now,
         sentence,
         changes={"weight": 0, "confirmed_weight": 0, "phase_started_at": now},
-        effect=None if is_back else RestoreRoute(),
+        effect=None if at_zero else SetWeight(0),
         effect_first=True,
         announcements=(Announcement("TrafficReturned", sentence),) if status.weight else (),
     )
@@ -188,6 +200,12 @@ def _drain(seen: Seen, now: float) -> Decision | None:
         return None
     left = (status.phase_started_at or now) + status.snapshot.strategy.drain_delay - now
     return conclude(seen, now, status.message, again_seconds=min(left, 5.0)) if left > 0 else None
+
+
+def _route(seen: Seen, now: float) -> Decision | None:
+    if seen.route is None or not seen.route.has_canary:
+        return None
+    return conclude(seen, now, seen.status.message, effect=RestoreRoute())
 
 
 def _canary(seen: Seen, now: float) -> Decision | None:

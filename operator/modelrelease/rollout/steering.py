@@ -146,6 +146,11 @@ def _answer(seen: Seen, request: Request, now: float) -> tuple[dict[str, Any], A
             return _resume(seen)
         case Action.RETRY:
             return _retry(status)
+        case Action.ABORT if status.phase is Phase.PROMOTING:
+            sentence = (
+                "Stable runs the release already and has its traffic back; set spec.image to what shall run instead."
+            )
+            return {}, Announcement("NothingToDo", sentence, warning=True)
         case Action.ABORT:
             return {}, _nothing("abort", status)
 

@@ -110,11 +110,12 @@ def _covers(seen: Seen) -> bool:
     """Whether the canary has to carry the traffic because stable is being replaced, and nobody has fought about that
     too often: after too many fights the promotion goes on, since its end gives stable all traffic anyway.
 
-    Once stable runs the release, a route without the canary is that end: written by the operator, whose status write
-    is yet to come, or by somebody who was faster.
+    The end is a weight of 0 on a destination that is still there, written by the operator whose status write is yet to
+    come; or any route at all once stable runs the release.
     """
-    status, canary, stable = seen.status, seen.canary, seen.stable
+    status, route, canary, stable = seen.status, seen.route, seen.canary, seen.stable
     if status.phase is not Phase.PROMOTING or status.weight == 0 or status.fights >= FIGHTS_ALLOWED:
         return False
+    is_ours = route is not None and route.has_canary and route.weight_percent == 0
     is_through = runs_release(seen) and stable is not None and stable.available > 0
-    return not is_through and canary is not None and canary.available > 0
+    return not (is_ours or is_through) and canary is not None and canary.available > 0

@@ -163,7 +163,7 @@ PROMOTION = (
             canary=canary_seen(SPEC, replicas=10, available=10, image="somebody/else:v0"),
             stable=_stable_with(NEW_IMAGE),
         ),
-        RestoreRoute(),
+        SetWeight(0),
         {"phase": Phase.PROMOTING, "weight": 0},
     ),
     Case(
@@ -200,7 +200,7 @@ PROMOTION = (
             CREATED,
             stable=_stable_with(STABLE_IMAGE, {TEMPLATE: template_digest(CREATED_TEMPLATE)}),
         ),
-        RestoreRoute(),
+        SetWeight(0),
         {"weight": 0},
     ),
     Case(
@@ -219,7 +219,7 @@ PROMOTION = (
     Case(
         "young pods are better than none",
         _promoting(stable=_stable_with(NEW_IMAGE, pods_changed_at_seconds=NOW - 1), canary=gone()),
-        RestoreRoute(),
+        SetWeight(0),
         {"weight": 0, "phase": Phase.PROMOTING},
     ),
     Case(
@@ -231,7 +231,7 @@ PROMOTION = (
     Case(
         "traffic goes back",
         _promoting(stable=_stable_with(NEW_IMAGE)),
-        RestoreRoute(),
+        SetWeight(0),
         {"weight": 0, "phase": Phase.PROMOTING},
     ),
     Case(
@@ -264,6 +264,24 @@ PROMOTION = (
         {**BACK, "outcome_reason": "CanaryLost"},
     ),
     Case(
+        "the cover of an environment alone is lost before stable is touched",
+        _promoting(ENV, canary=canary_seen(ENV, available=0, ready=0)),
+        SetWeight(0),
+        {**BACK, "outcome_reason": "CanaryLost"},
+    ),
+    Case(
+        "a canary that came back into the route while it drains gets nothing again, and drains anew",
+        _promoting(stable=_stable_with(NEW_IMAGE), status={"weight": 0}, route=route_seen(5)),
+        SetWeight(0),
+        {"weight": 0, "phase_started_at": NOW},
+    ),
+    Case(
+        "a route without canary, once stable runs the release, is the end too",
+        _promoting(stable=_stable_with(NEW_IMAGE), route=route_seen(0)),
+        None,
+        {"weight": 0, "phase": Phase.PROMOTING, "fights": 0},
+    ),
+    Case(
         "both are lost",
         _promoting(stable=_stable_with(NEW_IMAGE, is_rolled_out=False, available=0), canary=gone()),
         None,
@@ -291,25 +309,19 @@ PROMOTION = (
     Case(
         "but not for ever: the promotion goes on",
         _promoting(stable=_stable_with(NEW_IMAGE), route=route_seen(50), status={"fights": 3}),
-        RestoreRoute(),
+        SetWeight(0),
         {"weight": 0, "paused": False},
     ),
     Case(
-        "a route without canary that the operator wrote before it died is the end",
-        _promoting(stable=_stable_with(NEW_IMAGE), route=route_seen(0)),
+        "a weight of 0 that the operator wrote before it died is the end",
+        _promoting(stable=_stable_with(NEW_IMAGE), route=route_seen(0, has_canary=True)),
         None,
         {"weight": 0, "phase": Phase.PROMOTING, "fights": 0},
     ),
     Case(
-        "a canary that came back into the route while it drains goes again, and drains anew",
-        _promoting(stable=_stable_with(NEW_IMAGE), status={"weight": 0}, route=route_seen(5)),
-        RestoreRoute(),
-        {"weight": 0, "phase_started_at": NOW},
-    ),
-    Case(
         "no weight for a canary without pods",
         _promoting(stable=_stable_with(NEW_IMAGE), route=route_seen(50), canary=gone()),
-        RestoreRoute(),
+        SetWeight(0),
         {"weight": 0},
     ),
     Case(
@@ -350,7 +362,7 @@ PROMOTION = (
     ),
     Case(
         "also where only the route says so",
-        _promoting(is_deleting=True, stable=_stable_with(NEW_IMAGE), route=route_seen(0)),
+        _promoting(is_deleting=True, stable=_stable_with(NEW_IMAGE), route=route_seen(0, has_canary=True)),
         None,
         {"phase": Phase.PROMOTING, "weight": 0},
     ),
@@ -389,6 +401,14 @@ def test_the_end_of_a_good_release(case: Case) -> None:
     check(case)
 
 
+def test_an_abort_comes_too_late_once_stable_has_its_traffic_back() -> None:
+    """To roll stable back then would be without a canary that covers it."""
+    seen = _promoting(annotations={"abort": "x"}, stable=_stable_with(NEW_IMAGE), status={"weight": 0}, route=THIRD)
+    decision = decide(seen, NOW)
+    assert (Phase.PROMOTING, "NothingToDo") == (decision.status.phase, decision.announcements[0].reason)
+    assert "set spec.image" in decision.announcements[0].message
+
+
 def test_an_empty_variable_is_dropped_although_the_api_server_leaves_its_value_out() -> None:
     """Else the promotion would ask for the same template again and again."""
     empty = EnvVar(name="FLAG", value="")
@@ -402,7 +422,7 @@ def test_an_empty_variable_is_dropped_although_the_api_server_leaves_its_value_o
 
     manifest["spec"]["template"] = effect.template
     given = stable_seen(manifest=manifest, image=NEW_IMAGE, env=(("THREADS", "2"),))
-    assert RestoreRoute() == decide(replace(asked, stable=given), NOW).effect
+    assert SetWeight(0) == decide(replace(asked, stable=given), NOW).effect
 
 
 def test_nulls_in_a_template_are_no_difference() -> None:
