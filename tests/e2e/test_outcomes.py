@@ -23,7 +23,7 @@ def test_healthy_version_is_served_step_by_step_and_promoted_without_an_error(ar
     assert complaints == []
     assert result.api_writes is not None
     assert len(STEPS) < result.api_writes <= MOST_WRITES
-    assert result.route_versions == result.weight_changes + 1 == len(STEPS) + 2
+    assert result.route_writes == result.weight_changes + 1 == len(STEPS) + 2
     assert [span.weight_percent for span in result.spans if span.weight_percent][: len(STEPS)] == list(STEPS)
     assert arena.kube.get("deployment", arena.model.name)["spec"]["template"]["spec"]["containers"][0][  # type: ignore[index]
         "image"

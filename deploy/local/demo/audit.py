@@ -37,6 +37,11 @@ class Writes:
         """What a release costs the API server, refreshes of figures left out."""
         return self.by_kind.total() - self.refreshes
 
+    @property
+    def of_routes(self) -> int:
+        """Writes of VirtualServices, also those that changed nothing or were refused: no watch tells of these."""
+        return self.by_kind["update virtualservices"]
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

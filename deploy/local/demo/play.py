@@ -47,7 +47,7 @@ def play(console: Console, scenes: Sequence[Scene] = SCENES) -> list[str]:
         account = ground.traffic.stop()
     seen = [performance.completed(ground.traffic.records) for performance in seen]
     results = [
-        summarise(performance, ground.original, result.api_writes)
+        summarise(performance, ground.original, result.writes)
         for performance, result in zip(seen, results, strict=True)
     ]
     _close(console, stage, seen, results, account)
@@ -121,10 +121,10 @@ def _perform(console: Console, stage: Stage, ground: Ground, scene: Scene) -> tu
     return performance, result
 
 
-def count_writes(stage: Stage, performance: Performance, namespace: str) -> int:
-    """The operator's writes for one release, refreshes of figures left out."""
+def count_writes(stage: Stage, performance: Performance, namespace: str) -> audit.Writes:
+    """The operator's writes for one release."""
     question = audit.Question(OPERATOR_USER, namespace, performance.began_at, performance.ended_at)
-    return audit.writes(stage.cluster.audit_log, question, performance.told).total
+    return audit.writes(stage.cluster.audit_log, question, performance.told)
 
 
 def _close(console: Console, stage: Stage, seen: list[Performance], results: list[Result], account: Account) -> None:

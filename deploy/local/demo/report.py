@@ -28,7 +28,7 @@ def details(results: Sequence[Result], account: Account) -> Any:
             result.scene.name: {
                 "said": result.said,
                 "api_writes": result.api_writes,
-                "route_writes": result.route_versions,
+                "route_writes": result.route_writes,
                 "weight_changes": result.weight_changes,
                 "operator_killed_after_seconds": result.killed_after_seconds,
                 "bad_answers": None if result.breach is None else result.breach.bad_answers,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from demo import measure
+from demo.audit import Writes
 from demo.manifests import outside_the_split
 from demo.measure import Arm, Breach, Span
 from demo.performance import Performance
@@ -39,14 +40,25 @@ class Result:
     served_after_rollback: int
     final_share_percent: float | None
     route_versions: int
-    """How many versions of the VirtualService were seen, one for each write; what is said of it rests on them."""
+    """How many versions of the VirtualService were seen; what is said of its contents rests on them."""
     weight_changes: int
     is_route_untouched: bool
     is_route_restored: bool
-    api_writes: int | None
+    writes: Writes | None
+    """What the API server's audit log holds of the operator; None where it was not read."""
     killed_after_seconds: float | None = None
     went_on: bool = True
     """Whether another operator took over from the one that was killed, and weights were changed after that."""
+
+    @property
+    def api_writes(self) -> int | None:
+        """Refreshes of figures left out."""
+        return None if self.writes is None else self.writes.total
+
+    @property
+    def route_writes(self) -> int:
+        """As the API server counted them; else as many as versions were seen."""
+        return self.route_versions if self.writes is None else self.writes.of_routes
 
     def row(self, began_at: float) -> dict[str, Any]:
         """The release's entry in report.json."""
@@ -69,7 +81,7 @@ class Result:
         }
 
 
-def summarise(performance: Performance, original: dict[str, Any], api_writes: int | None) -> Result:
+def summarise(performance: Performance, original: dict[str, Any], writes: Writes | None) -> Result:
     """All figures of a release."""
     scene, release = performance.scene, performance.release
     until = max((record.due_at for record in performance.records), default=performance.ended_at)
@@ -99,7 +111,7 @@ def summarise(performance: Performance, original: dict[str, Any], api_writes: in
         is_route_untouched=after is not None
         and {_text(outside_the_split(route)) for route in [*routes, after]} == {_text(outside_the_split(original))},
         is_route_restored=after is not None and _text(after["spec"]) == _text(original["spec"]),
-        api_writes=api_writes,
+        writes=writes,
         killed_after_seconds=None if killed_at is None else killed_at - performance.began_at,
         went_on=killed_at is None or (bool(performance.successor) and performance.weights[-1][0] > killed_at),
     )
@@ -166,9 +178,9 @@ def _complaints(result: Result, declared: list[int]) -> Iterator[str]:
         yield f"in the end {_percent(result.final_share_percent)} of the requests got the new version, not all or none"
     if not result.is_route_untouched:
         yield "something in the VirtualService outside the managed split changed"
-    if result.route_versions > result.weight_changes + 1:
+    if result.route_writes > result.weight_changes + 1:
         yield (
-            f"the VirtualService was written {result.route_versions} times for {result.weight_changes} changes of the "
+            f"the VirtualService was written {result.route_writes} times for {result.weight_changes} changes of the "
             "weight; besides these, only the one that puts the route back is allowed"
         )
     if not result.is_route_restored:
