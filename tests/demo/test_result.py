@@ -18,7 +18,7 @@ from demo.performance import Performance
 from demo.records import Record
 from demo.report import details, report, shares_table, table
 from demo.result import Result, complaints, complaints_about_traffic, summarise
-from demo.scenes import SCENES, Kill, Limit, Scene
+from demo.scenes import SCENES, Kill, Limit, Scene, Steer
 from demo.screen import View as ScreenView
 from demo.screen import line, panel, sparkline
 from demo.traffic import Account
@@ -224,6 +224,11 @@ def test_the_outcome_is_what_clients_got_and_not_what_the_operator_says() -> Non
     assert judged(nothing).outcome == "Failed"
     torn = changed(rolled_back(), records=serve(0, 20, 20))
     assert judged(torn).outcome == "Split"
+
+
+def test_a_breach_is_measured_also_where_a_person_steers() -> None:
+    steered = dataclasses.replace(BAD, steers=(Steer("promote", "next", at_step=1, after_seconds=1),))
+    assert judged(changed(rolled_back(), scene=steered)).breach == judged(rolled_back()).breach is not None
 
 
 def test_every_bad_version_of_the_play_has_a_limit() -> None:

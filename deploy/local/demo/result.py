@@ -145,7 +145,7 @@ def _expected_shares(performance: Performance) -> list[tuple[float, int]]:
 
 def _breach(performance: Performance) -> Breach | None:
     scene = performance.scene
-    if scene.ends_with_new_version or scene.steers:
+    if scene.limit is None:
         return None
     return measure.breach(performance.records, performance.release, any_answer=scene.is_bad_from_birth)
 
