@@ -131,7 +131,7 @@ def another_release(seen: Seen, now: float) -> Decision | None:
     """
     canary, status = seen.canary, seen.status
     preparing = status.phase is Phase.PREPARING and canary is not None and canary.revision == status.revision
-    if canary is None or not (preparing or status.phase in SHIFTING or _covers(seen)):
+    if canary is None or not (preparing or status.phase in SHIFTING or _stands_in(seen)):
         return None
     what = _difference(seen, canary)
     if not what:
@@ -147,7 +147,7 @@ def another_release(seen: Seen, now: float) -> Decision | None:
     return retreat(seen, now, CANARY_CHANGED, sentence, Outcome.FAILED)
 
 
-def _covers(seen: Seen) -> bool:
+def _stands_in(seen: Seen) -> bool:
     """Whether the canary carries the traffic while stable is replaced. Where stable is gone it serves in any case."""
     status = seen.status
     return status.phase is Phase.PROMOTING and status.weight > 0 and seen.stable is not None and not runs_release(seen)

@@ -72,6 +72,11 @@ def runs(spec: ModelReleaseSpec, status: ReleaseStatus, stable: DeploymentSeen) 
     by_promotion = spec.image == status.released_image and stable.image == status.promoted_image
     if stable.image != spec.image and not by_promotion:
         return False
+    return _has_rest(spec, status, stable)
+
+
+def _has_rest(spec: ModelReleaseSpec, status: ReleaseStatus, stable: DeploymentSeen) -> bool:
+    """Whether stable has what a release may bring beside the image: environment, and template in creation mode."""
     if not has_env(stable, spec.env) or leftovers(spec, stable, status.released_env):
         return False
     return spec.workload.template is None or template_mark(stable) == template_digest(spec.workload.template)
@@ -85,14 +90,10 @@ def is_as_released(seen: Seen) -> bool:
 def was_given_release(seen: Seen) -> bool:
     """Whether stable's Deployment has all that is being released: the image, and environment and template, unless the
     specification was edited since, which begins the next release."""
-    stable, status, template = seen.stable, seen.status, seen.spec.workload.template
+    stable, status = seen.stable, seen.status
     if stable is None or stable.image != image_promoted(status):
         return False
-    if not is_as_released(seen):
-        return True
-    if not has_env(stable, seen.spec.env) or leftovers(seen.spec, stable, status.released_env):
-        return False
-    return template is None or template_mark(stable) == template_digest(template)
+    return not is_as_released(seen) or _has_rest(seen.spec, status, stable)
 
 
 def runs_release(seen: Seen) -> bool:
