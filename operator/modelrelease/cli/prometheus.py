@@ -24,7 +24,7 @@ from modelrelease.adapters.prometheus import (
 )
 from modelrelease.cli.connection import Connection
 from modelrelease.cli.exits import ExitCode
-from modelrelease.cli.lending import lent
+from modelrelease.cli.operator_credentials import lent
 from modelrelease.cli.problems import Problem
 from modelrelease.errors import Forbidden, ReleaseError
 from modelrelease.settings import Provider as ProviderSettings

@@ -12,12 +12,12 @@ import pytest
 
 from modelrelease.api.spec import parse_spec
 from modelrelease.api.status import Phase
+from modelrelease.cli.baseline import Stretch, measure, served_seconds
+from modelrelease.cli.before_and_after import promoting_seconds
 from modelrelease.cli.changes import changes_of
 from modelrelease.cli.commands import backtest, plan
-from modelrelease.cli.edges import promoting_seconds
 from modelrelease.cli.findings import Level
 from modelrelease.cli.forecast import TrafficView, forecast, pace_of, traffic_view
-from modelrelease.cli.history import Stretch, measure, served_seconds
 from modelrelease.cli.measured import Traffic, watched_of
 from modelrelease.cli.problems import Problem
 from modelrelease.cli.replay import deal

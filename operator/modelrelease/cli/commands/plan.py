@@ -16,13 +16,13 @@ from rich.text import Text
 from modelrelease.adapters.cluster import Call, NotFoundError
 from modelrelease.api.model import Model
 from modelrelease.api.spec import Manifest, ModelReleaseSpec
+from modelrelease.cli.baseline import Stretch, measure, served_seconds
+from modelrelease.cli.before_and_after import history_wait_seconds, preparing_seconds, promoting_seconds
 from modelrelease.cli.changes import Change, changes_of, stable_replicas
 from modelrelease.cli.connection import Connection, Target, run_connected
-from modelrelease.cli.edges import history_wait_seconds, preparing_seconds, promoting_seconds
 from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.findings import Finding, good, has_problem, problem, remark, render_findings
 from modelrelease.cli.forecast import StepForecast, TrafficView, forecast, judged_state, pace_of, traffic_view
-from modelrelease.cli.history import Stretch, measure, served_seconds
 from modelrelease.cli.manifests import File, read_manifest, refusal, specification_of
 from modelrelease.cli.measured import Traffic, watched_of
 from modelrelease.cli.options import command
