@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from demo.measure import sight
-from demo.scenes import STABLE, Scene
+from demo.scenes import STABLE, Limit, Scene
 from e2e.arena import ANALYSIS, STEPS, STRATEGY, Arena
 from modelrelease.api.status import Outcome, Phase
 
@@ -43,14 +43,14 @@ def test_bad_version_is_taken_off_the_air_and_only_its_clients_notice(arena: Are
     arena.install(strategy, {**ANALYSIS, "latencyP99": {"maxRatio": 1.2}})
     arena.wait_known_latency()
     is_slow = version.endswith("slow")
-    scene = Scene("bad", "", version, Phase.ROLLED_BACK, 180, is_bad_from_birth=is_slow, fails=not is_slow)
+    # Other tests share the two cores, so this is no measurement; `e2e/alone/test_breach.py` is.
+    limit = Limit(bad_answers=100, seconds=30)
+    scene = Scene("bad", "", version, Phase.ROLLED_BACK, 180, is_bad_from_birth=is_slow, fails=not is_slow, limit=limit)
 
-    performance, result, complaints = arena.perform(scene)
+    performance, _, complaints = arena.perform(scene)
 
     assert complaints == []
     assert performance.status.outcome_reason == reason
-    assert result.breach is not None
-    assert result.breach.seconds <= 30
     assert arena.canary_objects() == []
     image = arena.kube.get("deployment", arena.model.name)["spec"]["template"]["spec"]["containers"][0]["image"]  # type: ignore[index]
     assert image == arena.image(STABLE)
