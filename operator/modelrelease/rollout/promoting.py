@@ -17,8 +17,8 @@ from modelrelease.rollout.decision import (
     SetStableTemplate,
     SetWeight,
 )
-from modelrelease.rollout.holding import hold, is_fresh
-from modelrelease.rollout.outcome import conclude, ended, history_with, stable_tag
+from modelrelease.rollout.holding import hold, is_fresh, strategy_of
+from modelrelease.rollout.outcome import conclude, ended, history_with, stalled
 from modelrelease.rollout.retreat import release_autoscaler, retreat
 from modelrelease.rollout.revision import template_digest
 from modelrelease.rollout.running import (
@@ -122,8 +122,7 @@ def _canary_lost(seen: Seen, now: float) -> Decision | None:
         return conclude(seen, now, sentence, stall=Stall("NothingAvailable", sentence), again_seconds=1.0)
     if runs_release(seen):
         return None  # stable is through already: go on and give it the traffic
-    back = stable_tag(status, status.stable.image)
-    sentence = f"The canary was lost while stable was being replaced; stable goes back to {back}."
+    sentence = "The canary was lost while stable was being replaced; stable gets its old version back."
     return retreat(seen, now, "CanaryLost", sentence, Outcome.ROLLED_BACK)
 
 
@@ -157,6 +156,7 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
 
 
 def _stable_ready(seen: Seen, now: float) -> Decision | None:
+    """Wait for all of stable's pods; where none has changed for as long as a canary may take, a person has to act."""
     stable, status = seen.stable, seen.status
     if status.weight == 0 or stable is None:
         return None
@@ -169,7 +169,14 @@ def _stable_ready(seen: Seen, now: float) -> Decision | None:
         f"Stable {stable.name} rolls out {image_tag(status.canary.image)} ({stable.available} of {stable.replicas} "
         f"pods available) while the canary serves.{trouble}"
     )
-    return conclude(seen, now, sentence, again_seconds=1.0)
+    progressed = max(status.phase_started_at or now, stable.pods_changed_at_seconds or 0.0)
+    if now - progressed <= strategy_of(seen).progress_deadline:
+        return conclude(seen, now, sentence, again_seconds=1.0)
+    remedy = (
+        "Mend what keeps stable's pods from getting ready, and the promotion goes on by itself; or annotate with "
+        "modelrelease.dev/abort=true to give stable its old version back."
+    )
+    return stalled(seen, now, "ProgressDeadlineExceeded", f"{sentence.rstrip('.')}. {remedy}", again_seconds=1.0)
 
 
 def _traffic_back(seen: Seen, now: float) -> Decision | None:

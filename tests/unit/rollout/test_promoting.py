@@ -9,10 +9,7 @@ import pytest
 
 from modelrelease.api.snapshot import snapshot_of
 from modelrelease.api.spec import EnvVar
-from modelrelease.api.status import (
-    Outcome,
-    Phase,
-)
+from modelrelease.api.status import ConditionStatus, ConditionType, Outcome, Phase
 from modelrelease.rollout.canary import completed
 from modelrelease.rollout.decide import decide
 from modelrelease.rollout.decision import (
@@ -24,7 +21,7 @@ from modelrelease.rollout.decision import (
 from modelrelease.rollout.labels import TEMPLATE
 from modelrelease.rollout.revision import template_digest
 from modelrelease.rollout.running import template_of
-from modelrelease.rollout.seen import MetricsHealth, Seen
+from modelrelease.rollout.seen import MetricsHealth, PodTrouble, Seen
 from simulation.cases import (
     BACK,
     NEWER,
@@ -68,6 +65,14 @@ def _stable_with(image: str, annotations: dict[str, str] | None = None, **change
     manifest["spec"]["template"] = _template_of(image)
     manifest["metadata"]["annotations"] = annotations or {}
     return stable_seen(image=image, manifest=manifest, **changes)
+
+
+def _waiting(changed_at: float) -> Any:
+    """Stable whose last pod is refused since `changed_at`."""
+    trouble = PodTrouble("FailedCreate", "exceeded quota")
+    return _stable_with(
+        NEW_IMAGE, is_rolled_out=False, available=9, trouble=trouble, pods_changed_at_seconds=changed_at
+    )
 
 
 DROPPED = EnvVar(name="MODEL", value="b")
@@ -209,6 +214,13 @@ PROMOTION = (
         None,
         {"weight": 100},
         "rolls out",
+    ),
+    Case(
+        "stable that does not get on for too long stalls, and the canary serves",
+        _promoting(stable=_waiting(NOW - 31), status={"phase_started_at": NOW - 90}),
+        None,
+        {"phase": Phase.PROMOTING, "weight": 100},
+        "FailedCreate: exceeded quota. Mend what keeps stable's pods from getting ready",
     ),
     Case(
         "stable's pods are too young",
@@ -399,6 +411,24 @@ PROMOTION = (
 @pytest.mark.parametrize("case", PROMOTION, ids=str)
 def test_the_end_of_a_good_release(case: Case) -> None:
     check(case)
+
+
+@pytest.mark.parametrize(
+    ("begun_ago", "changed_ago", "expected"),
+    [
+        (29, 90, (ConditionStatus.FALSE, "NotStalled")),
+        (90, 29, (ConditionStatus.FALSE, "NotStalled")),
+        (90, 31, (ConditionStatus.TRUE, "ProgressDeadlineExceeded")),
+    ],
+    ids=["just begun", "pods get ready", "nothing changes"],
+)
+def test_a_promotion_stalls_where_stable_does_not_get_on(
+    begun_ago: float, changed_ago: float, expected: tuple[ConditionStatus, str]
+) -> None:
+    seen = _promoting(stable=_waiting(NOW - changed_ago), status={"phase_started_at": NOW - begun_ago})
+    stalled = decide(seen, NOW).status.condition(ConditionType.STALLED)
+    assert stalled is not None
+    assert expected == (stalled.status, stalled.reason)
 
 
 def test_an_abort_comes_too_late_once_stable_has_its_traffic_back() -> None:

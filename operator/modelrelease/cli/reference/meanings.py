@@ -69,7 +69,8 @@ MEANINGS: dict[str, str] = {
     "NothingToRelease": "Stable runs what `spec` asks for, without a release.",
     "Paused": "Forward moves were paused by annotation.",
     "PolicyUncovered": "A policy selects stable's pods but not the canary's.",
-    "ProgressDeadlineExceeded": "The canary's pods were not available within `strategy.progressDeadline`.",
+    "ProgressDeadlineExceeded": "The canary's pods were not available within `strategy.progressDeadline`; or, during a "
+    "promotion, stable's did not get on for as long.",
     "PromotedByHand": "A person promoted by annotation, to the next step or in full.",
     "Promoting": "The bake is over; stable gets the new image while the canary serves.",
     "Regression": "The judge decided against the canary without naming one metric.",
