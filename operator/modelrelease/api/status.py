@@ -228,6 +228,9 @@ class ReleaseStatus(Model):
     fights: int = Field(default=0, description="How often somebody else changed the weights in this release.")
     outcome: Outcome | None = Field(default=None, description="How the release ends or ended.")
     outcome_reason: str = Field(default="", description="Why, in one CamelCase word.")
+    outcome_message: str = Field(
+        default="", description="Why, in a sentence with figures, while the release is taken back."
+    )
     released_revision: str = Field(default="", description="Revision that stable runs.")
     released_image: str = Field(default="", description="spec.image of the release that stable runs.")
     released_env: list[EnvVar] = Field(default_factory=list, description="Variables that releases brought to stable.")
@@ -251,6 +254,11 @@ class ReleaseStatus(Model):
         description="What holds now. Ready, Reconciling and Stalled are those that Argo CD, Flux and Helm read.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
+
+    @property
+    def outcome_sentence(self) -> str:
+        """Why the release is taken back, whatever has kept that up since; older operators left it in `message`."""
+        return self.outcome_message or self.message
 
     def condition(self, wanted: ConditionType) -> Condition | None:
         return next((condition for condition in self.conditions if condition.type is wanted), None)

@@ -190,6 +190,7 @@ def ended(phase: Phase) -> dict[str, Any]:
         "confirmed_weight": 0,
         "judge": None,
         "stable_template": None,
+        "outcome_message": "",
         "held_autoscaler": None,
         "step_started_at": None,
         "approved_step": 0,

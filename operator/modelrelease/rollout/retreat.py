@@ -53,7 +53,7 @@ def retreat(seen: Seen, now: float, reason: str, sentence: str, outcome: Outcome
         seen,
         now,
         sentence,
-        changes=changes,
+        changes={**changes, "outcome_message": sentence},
         effect=effect,
         effect_first=True,
         announcements=(Announcement(reason, sentence, warning=outcome is not Outcome.SUPERSEDED),),
@@ -92,7 +92,7 @@ def _stamp(seen: Seen, now: float) -> Decision | None:
     if canary is None or canary.verdict or status.outcome is Outcome.SUPERSEDED:
         return None
     return conclude(
-        seen, now, status.message, effect=StampCanary(VERDICT, f"{status.revision}:{status.outcome_reason}")
+        seen, now, status.outcome_sentence, effect=StampCanary(VERDICT, f"{status.revision}:{status.outcome_reason}")
     )
 
 
@@ -104,7 +104,10 @@ def _stable_template(seen: Seen, now: float) -> Decision | None:
         return None
     if without_nulls(template_of(stable)) != without_nulls(status.stable_template):
         return conclude(
-            seen, now, status.message, effect=SetStableTemplate(status.stable_template, status.released_template)
+            seen,
+            now,
+            status.outcome_sentence,
+            effect=SetStableTemplate(status.stable_template, status.released_template),
         )
     canary_serves = seen.canary is not None and seen.canary.available > 0
     if status.weight == 0 or not canary_serves or stable.is_rolled_out:
@@ -133,7 +136,7 @@ def _weight(seen: Seen, now: float) -> Decision | None:
     if effect is None and status.weight == 0:
         return None
     changes: dict[str, Any] = {"weight": 0, "confirmed_weight": 0, "phase_started_at": now}
-    return conclude(seen, now, status.message, changes=changes, effect=effect, effect_first=True)
+    return conclude(seen, now, status.outcome_sentence, changes=changes, effect=effect, effect_first=True)
 
 
 def weight_returned(seen: Seen, now: float) -> Decision | None:
@@ -151,13 +154,13 @@ def _drain(seen: Seen, now: float) -> Decision | None:
     left = (status.phase_started_at or now) + status.snapshot.strategy.drain_delay - now
     if left <= 0:
         return None
-    return conclude(seen, now, status.message, again_seconds=min(left, 5.0))
+    return conclude(seen, now, status.outcome_sentence, again_seconds=min(left, 5.0))
 
 
 def _route(seen: Seen, now: float) -> Decision | None:
     if seen.route is None or not seen.route.has_canary or _is_somebody_elses_route(seen):
         return None
-    return conclude(seen, now, seen.status.message, effect=RestoreRoute())
+    return conclude(seen, now, seen.status.outcome_sentence, effect=RestoreRoute())
 
 
 def _canary(seen: Seen, now: float) -> Decision | None:
@@ -167,7 +170,7 @@ def _canary(seen: Seen, now: float) -> Decision | None:
         # The route cannot be read: it may still send traffic to the canary, so the canary stays.
         reason, sentence = seen.route_problem
         return conclude(seen, now, sentence, stall=Stall(reason, sentence))
-    return conclude(seen, now, seen.status.message, effect=DeleteCanary(seen.canary.uid))
+    return conclude(seen, now, seen.status.outcome_sentence, effect=DeleteCanary(seen.canary.uid))
 
 
 GONE = ("RouteMissing", "VirtualServiceMissing")
@@ -196,7 +199,7 @@ def _finish(seen: Seen, now: float) -> Decision:
         Outcome.SUPERSEDED: Phase.INITIALIZING,
     }.get(outcome, Phase.ROLLED_BACK)
     tag, started = image_tag(status.canary.image), status.started_at or now
-    detail = status.message
+    detail = status.outcome_sentence
     message = end_sentence(outcome, tag, format_duration(now - started), detail)
     changes = {**ended(phase), "outcome": outcome, "history": history_with(status, outcome, detail, now)}
     return conclude(

@@ -306,8 +306,13 @@ async def test_what_people_want_off_the_air_goes_although_pods_cannot_be_read(ho
     await world.run(15, until=lambda one: one.weight == 0)
     status = world.status
     assert (Phase.ROLLING_BACK, before.canary, before.stable) == (status.phase, status.canary, status.stable)
+    await world.run(15)
+    assert "not you" == world.status.message
     world.cluster.before_read = None
     await world.run(60, until=lambda one: not one.exists(Kind.DEPLOYMENT, CANARY))
+    await world.run(5)
+    told = ["A person aborted the release of v1.1.0 (it smells)."] if how == "abort" else []
+    assert told == [entry.message for entry in world.status.history], "what kept the way back up is not its reason"
 
 
 async def test_abort_takes_traffic_off_at_once(world: World) -> None:

@@ -22,7 +22,7 @@ from modelrelease.rollout.decision import (
     SetWeight,
 )
 from modelrelease.rollout.running import mark_of
-from modelrelease.rollout.seen import AutoscalerSeen, MetricsHealth, Seen
+from modelrelease.rollout.seen import AutoscalerSeen, DeploymentSeen, MetricsHealth, Seen
 from simulation.cases import (
     BACK,
     ENTRY,
@@ -30,6 +30,7 @@ from simulation.cases import (
     REVISION,
     SPEC,
     STABLE_TEMPLATE,
+    STAMPED,
     THIRD,
     Case,
     check,
@@ -377,3 +378,13 @@ def test_the_end_is_told_once_and_never_what_was_told_at_the_beginning(
     assert expected == [one.reason for one in decision.announcements]
     assert not any("Because" in one.message for one in decision.announcements)
     assert outcome is Outcome.SUPERSEDED or "Because" in decision.status.message
+
+
+@pytest.mark.parametrize(
+    "canary", [None, STAMPED, canary_seen(SPEC)], ids=["at the end", "while it drains", "before it is stamped"]
+)
+def test_what_keeps_the_way_back_up_is_not_what_it_is_remembered_for(canary: DeploymentSeen | None) -> None:
+    status = {"message": "The operator may not list pods.", "outcome_message": "Because.", "phase_started_at": NOW}
+    decided = decide(rolling(canary=canary, route=route_seen(0), status=status), NOW).status
+    assert "Because." in decided.message
+    assert ["Because."] * (canary is None) == [entry.message for entry in decided.history]

@@ -159,7 +159,9 @@ class Waiting:
         self._tell((status.phase, status.step), f"{status.phase}: {status.message}")
         is_lost = status.phase is Phase.ROLLING_BACK and status.outcome is not None
         if is_lost and self._goal is Goal.SUCCEEDED and status.outcome is not None:
-            return self._view(release, status.revision, status.outcome, (status.outcome_reason, status.message))
+            return self._view(
+                release, status.revision, status.outcome, (status.outcome_reason, status.outcome_sentence)
+            )
         return None
 
     def _at_rest(self, release: Release) -> WaitView | None:
