@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,6 +59,23 @@ def test_only_the_operators_writes_in_time_and_place_are_counted(tmp_path: Path)
     assert counted.total == 3
 
 
+def test_what_the_api_server_put_aside_meanwhile_is_read_too(tmp_path: Path) -> None:
+    log, aside, older = (tmp_path / name for name in ("audit.log", "audit-2026-11-21.log", "audit-2026-11-20.log"))
+    for path in (log, aside, older):
+        path.write_text(entry("update", "virtualservices"))
+    os.utime(older, (QUESTION.since - 60, QUESTION.since - 60))
+
+    assert writes(log, QUESTION, []).by_kind.total() == 2
+
+
+def test_refreshes_are_told_in_the_time_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "audit.log").write_text("\n".join([entry("update", "modelreleases")] * 3))
+    moments = [QUESTION.since + 1, QUESTION.since + 2, QUESTION.until, QUESTION.until + 1]
+    told = [replace(version(analysis={"n": n}), at=at) for n, at in enumerate(moments)]
+
+    assert writes(tmp_path / "audit.log", QUESTION, told).refreshes == 2
+
+
 def version(**status: Any) -> Version:
     metadata = {"generation": 1, "resourceVersion": "7", "managedFields": []}
     return Version(0.0, {"metadata": metadata, "spec": {"image": "a"}, "status": status})
@@ -81,6 +100,7 @@ def condition(**changes: str) -> dict[str, Any]:
     [
         ({"analysis": {"n": 2}, "judge": {"at": 2}, "message": "2 requests", "confirmedWeight": 5}, True),
         (condition(message="2 requests"), True),
+        ({"confirmedWeight": 5}, False),
         ({"stable": {"image": "a", "replicas": 1}}, True),
         ({"canary": {"image": "b", "replicas": 2, "readyReplicas": 1, "deployment": "model-canary"}}, True),
         ({"canary": {"image": "b", "digest": "sha256:1", "replicas": 1, "readyReplicas": 0}}, False),
@@ -102,7 +122,7 @@ def test_a_write_of_anything_but_the_status_is_no_refresh() -> None:
     calm, held = version(**STATUS), version(**STATUS)
     assert held.manifest is not None
     held.manifest["metadata"] = {**held.manifest["metadata"], "finalizers": ["modelrelease.dev/traffic"]}
-    assert (refreshes([calm, held]), refreshes([calm, calm])) == (0, 1)
+    assert refreshes([calm, held]) == 0
 
 
 async def test_a_healthy_release_costs_at_most_24_writes() -> None:

@@ -15,10 +15,12 @@ from demo.watch import Version
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _NOT_COUNTED = frozenset({"events", "leases"})
-_FIGURES = frozenset({"analysis", "judge", "message", "confirmedWeight", "stable"})
-"""Fields of the status that people like to watch. A write that changes nothing but these, what is seen of the canary's
-Deployment and the messages of conditions is a refresh of figures; it comes once an interval while releases are few.
-Whatever else a write changes, it is an intent, or a result, and counted."""
+_FIGURES = frozenset({"analysis", "judge", "message", "stable"})
+"""Fields of the status that people like to watch. A write that changes these, what is seen of the canary's Deployment
+or the messages of conditions, and nothing else, is a refresh of figures; it comes once an interval while releases are
+few. Whatever else a write changes, it is an intent, or a result, and counted."""
+_CONFIRMED = "confirmedWeight"
+"""Goes with the next refresh after a weight was read back; a write for its sake alone is none, and counted."""
 _SEEN_OF_CANARY = frozenset({"deployment", "replicas", "readyReplicas"})
 """What the cluster shows of the canary; its image and digest are what the release is about."""
 _SERVERS = frozenset({"resourceVersion", "managedFields"})
@@ -56,6 +58,10 @@ class Question:
         """False for most lines of the log, which holds what everybody asked of the whole cluster, at little cost."""
         return self.user in line and self.namespace in line
 
+    def may_be_in(self, audit_log: Path) -> bool:
+        """Whether the file was still written to after the time began. One that was put aside since is read, too."""
+        return audit_log.stat().st_mtime >= self.since
+
     def concerns(self, event: dict[str, Any]) -> bool:
         """True for an entry of the audit log that is to be counted."""
         reference = event.get("objectRef", {})
@@ -69,15 +75,21 @@ class Question:
 
 
 def writes(audit_log: Path, question: Question, told: Sequence[Version]) -> Writes:
-    """Count what the question asks for.
+    """Count what the question asks for, also in those logs that the API server put aside because they were full.
 
     The log holds no contents. Which writes of a status were refreshes is read from `told`, the versions of the
-    ModelRelease that a watch told, one for each write.
+    ModelRelease that a watch told, one for each write; those told in the time that is asked for count.
     """
+    logs = [path for path in audit_log.parent.glob(f"{audit_log.stem}*{audit_log.suffix}") if question.may_be_in(path)]
+    mine = [event for path in logs for event in _concerned(path, question)]
+    counted = Counter(f"{event['verb']} {_resource(event)}" for event in mine)
+    return Writes(counted, refreshes([version for version in told if question.since <= version.at <= question.until]))
+
+
+def _concerned(audit_log: Path, question: Question) -> list[dict[str, Any]]:
     with audit_log.open(encoding="utf-8") as lines:
         some = filter(question.may_concern, lines)
-        mine = [event for event in _events(some) if question.concerns(event)]
-    return Writes(Counter(f"{event['verb']} {_resource(event)}" for event in mine), refreshes(told))
+        return [event for event in _events(some) if question.concerns(event)]
 
 
 def _events(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
@@ -96,12 +108,19 @@ def _resource(event: dict[str, Any]) -> str:
 def refreshes(told: Sequence[Version]) -> int:
     """Neighbouring versions of a ModelRelease that differ in figures only."""
     manifests = [version.manifest for version in told if version.manifest is not None]
-    return sum(without_figures(before) == without_figures(after) for before, after in itertools.pairwise(manifests))
+    return sum(_is_refresh(before, after) for before, after in itertools.pairwise(manifests))
+
+
+def _is_refresh(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    if without_figures(before) != without_figures(after):
+        return False
+    then, now = ({**(one.get("status") or {}), _CONFIRMED: None} for one in (before, after))
+    return then != now
 
 
 def without_figures(manifest: dict[str, Any]) -> dict[str, Any]:
     """All of a ModelRelease that a refresh leaves as it is."""
-    status = _without(manifest.get("status") or {}, _FIGURES)
+    status = _without(manifest.get("status") or {}, _FIGURES | {_CONFIRMED})
     if "canary" in status:
         status["canary"] = _without(status["canary"], _SEEN_OF_CANARY)
     if "conditions" in status:
