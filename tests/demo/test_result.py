@@ -14,7 +14,7 @@ from demo import plot
 from demo.audit import Writes
 from demo.manifests import Model, virtual_service
 from demo.measure import Release
-from demo.performance import Performance
+from demo.performance import Performance, Takeover
 from demo.records import Record
 from demo.report import details, report, shares_table, table
 from demo.result import Result, complaints, complaints_about_traffic, summarise
@@ -30,6 +30,9 @@ ORIGINAL = virtual_service(MODEL)
 HEALTHY = Scene("healthy", "a good one", "v2", Phase.SUCCEEDED, 60, is_full_course=True)
 BAD = Scene("errors", "a bad one", "v2", Phase.ROLLED_BACK, 60, fails=True, limit=Limit(bad_answers=6, seconds=3))
 STEPS = (20, 100)
+ABORTED = Scene("abort", "a good one that somebody stops", "v2", Phase.ROLLED_BACK, 60)
+KILL = Kill(Phase.PROMOTING, after_seconds=0)
+TAKEN_OVER = [Takeover(killed_at=21.0, successor_since=28.5, successor="pod-b_1")]
 
 
 def split(weight: int) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def serve(since: float, until: float, share: int, *, status: int = 200) -> list[
     is_new = [(i * share) // 100 != ((i + 1) * share) // 100 for i in range(count)]
     times = [since + i / 10 for i in range(count)]
     return [
-        Record(at, at + 0.02, status if new else 200, "v2" if new else "v1", "")
+        Record(at, at + 0.02, status if new else 200, "v2" if new else "v1", "", boxes=1, shapes=1)
         for at, new in zip(times, is_new, strict=True)
     ]
 
@@ -140,6 +143,8 @@ def with_another_timeout() -> dict[str, Any]:
 def test_every_broken_promise_is_a_sentence() -> None:
     good = healthy()
     failed = [dataclasses.replace(record, status=503) for record in good.records[-5:]]
+    half_blind = [dataclasses.replace(one, boxes=int(i % 3 == 0)) for i, one in enumerate(good.records)]
+    aborted = changed(good, scene=ABORTED, weights=[(0.0, 0), (10.0, 20), (20.0, 0)])
     wrong_share = [*serve(0, 10, 0), *serve(10, 20, 90), *serve(20, 36, 100)]
     cases = [
         (changed(good, status=ReleaseStatus(phase=Phase.ROLLED_BACK)), "ended RolledBack instead of Succeeded"),
@@ -160,9 +165,10 @@ def test_every_broken_promise_is_a_sentence() -> None:
         (changed(rolled_back(), scene=dataclasses.replace(BAD, fails=False)), "the canary's clients saw 4 errors"),
         (changed(rolled_back(), records=serve(0, 20, 0)), "no client saw the errors"),
         (changed(rolled_back(), records=serve(0, 20, 0)), "nothing was measured"),
-        (changed(good, scene=dataclasses.replace(HEALTHY, steers=(Kill(1, 0),))), "before the operator was killed"),
-        (changed(good, killed_at=31.0, successor="pod-b"), "nothing went on"),
-        (changed(good, killed_at=21.0), "nothing went on"),
+        (changed(good, scene=dataclasses.replace(HEALTHY, steers=(KILL, KILL)), takeovers=TAKEN_OVER), "of 2 kills"),
+        (changed(good, leftovers=["service/yolov8-detect-canary"]), "there is still service/yolov8-detect-canary"),
+        (changed(good, records=half_blind), "pictures the new version found as many objects as are there in only 59"),
+        (changed(aborted, records=[*serve(0, 10, 0), *serve(10, 20, 90), *serve(20, 36, 0)]), "at 20 % clients got 9"),
     ]
     for performance, sentence in cases:
         said = complaints(judged(performance), STEPS)
@@ -211,10 +217,10 @@ def test_requests_without_a_record_and_errors_between_releases_are_complained_of
 
 
 def test_a_release_that_goes_on_after_the_operator_was_killed_has_no_complaint() -> None:
-    scene = dataclasses.replace(HEALTHY, steers=(Kill(1, 0),))
-    result = judged(changed(healthy(), scene=scene, killed_at=21.0, successor="pod-b"))
+    scene = dataclasses.replace(HEALTHY, steers=(KILL,))
+    result = judged(changed(healthy(), scene=scene, takeovers=TAKEN_OVER))
     assert complaints(result, STEPS) == []
-    assert details([result], Account(1, 2.0, 3.0))["releases"]["healthy"]["operator_killed_after_seconds"] == 21.0
+    assert details([result], Account(1, 2.0, 3.0))["releases"]["healthy"]["takeover_seconds"] == [7.5]
 
 
 def test_the_outcome_is_what_clients_got_and_not_what_the_operator_says() -> None:
@@ -238,7 +244,7 @@ def test_every_bad_version_of_the_play_has_a_limit() -> None:
 
 
 def test_the_picture_and_the_tables_hold_every_release(tmp_path: Path) -> None:
-    seen = [changed(healthy(), killed_at=21.0, successor="pod-b"), rolled_back()]
+    seen = [changed(healthy(), takeovers=TAKEN_OVER), rolled_back()]
     results = [judged(seen[0]), judged(seen[1], of_routes=2)]
     console = Console(width=160, record=True, file=(tmp_path / "out").open("w"))
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,9 +21,11 @@ from demo.manifests import Model, canary_weight, outside_the_split, served_model
 from demo.performance import Ground, Hand
 from demo.play import only
 from demo.scenes import SCENES, VERSIONS, Kill, Steer
-from demo.stage import OPERATOR, kill_operator, write_overlay
+from demo.stage import OPERATOR, write_overlay
+from localcluster.containers import Containers
 from localcluster.mesh import prometheus_settings
 from localcluster.node import favour_pods
+from modelrelease.api.status import Phase, ReleaseStatus
 from modelrelease.settings import read_settings
 
 MODEL = Model("vision", "vision.test")
@@ -157,39 +163,57 @@ def test_pods_are_favoured_where_there_are_any(tmp_path: Path) -> None:
 
 
 class Kubectl(Kube):
-    """Remembers what was run; there are two pods of the operator and one of them is going away."""
+    """Remembers what was run; the operator leads in a pod, and after a kill another one does."""
 
     ran: list[tuple[str, ...]] = []  # noqa: RUF012 - of the test's own class
 
     def run(self, *words: str, stdin: str | None = None, timeout_seconds: float = 0) -> str:  # noqa: ARG002
         self.ran.append((self.namespace, *words))
-        pods = [{"metadata": {"name": "a"}}, {"metadata": {"name": "b", "deletionTimestamp": "now"}}]
-        return json.dumps({"items": pods})
+        if words[:2] == ("get", "lease"):
+            asked = sum(one[1:3] == ("get", "lease") for one in self.ran)
+            holder = {"holderIdentity": "b_2" if asked > 2 else "a_1", "acquireTime": "2026-11-21T13:00:00.5Z"}
+            return json.dumps({"spec": holder})
+        return json.dumps({"status": {"containerStatuses": [{"containerID": "containerd://c0ffee"}]}})
 
     def within(self, namespace: str) -> Kube:
         return Kubectl(self.kubectl, self.kubeconfig, namespace)
 
 
-def test_the_operator_is_killed_without_grace() -> None:
-    assert kill_operator(Kubectl(Path("kubectl"), Path("config"), "vision")) == {"a"}
-    namespace, *words = Kubectl.ran[-1]
-    assert (namespace, words[:3]) == ("modelrelease-system", ["delete", "pod", "a"])
-    assert {"--grace-period=0", "--force"} <= set(words)
+class Running(Containers):
+    """One container, and it runs in a process of the test's own."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def pid(self, container: str) -> int | None:
+        return self._pid if container == "c0ffee" else None
 
 
-def test_a_scene_is_steered_in_order_and_each_act_is_told() -> None:
+@pytest.fixture
+def victim() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def test_a_scene_is_steered_in_order_and_each_act_is_told(victim: subprocess.Popen[bytes]) -> None:
     Kubectl.ran.clear()
     told: list[str] = []
     kube = Kubectl(Path("kubectl"), Path("config"), "vision")
-    ground = cast(Ground, SimpleNamespace(kube=kube, model=MODEL))
-    acts = (Steer("promote", "full", at_step=1, after_seconds=0), Kill(at_step=5, after_seconds=0))
+    ground = cast(Ground, SimpleNamespace(kube=kube, model=MODEL, containers=Running(victim.pid)))
+    acts = (Steer("promote", "full", at_step=1, after_seconds=0), Kill(Phase.PROMOTING, after_seconds=0))
     hand = Hand(ground, acts, told.append)
-    for step in (0, 1, 1, 5):
-        hand.steer(step)
-    assert [words[:3] for words in Kubectl.ran if words[1] != "get"] == [
-        ("vision", "annotate", "modelreleases.modelrelease.dev"),
-        ("modelrelease-system", "delete", "pod"),
-    ]
-    assert hand.killed == {"a"}
-    assert hand.killed_at is not None
-    assert ["promote=full" in told[0], "the operator was killed here" in told[1]] == [True, True]
+    for step, phase in ((0, Phase.PREPARING), (1, Phase.PROGRESSING), (5, Phase.BAKING)):
+        hand.steer(ReleaseStatus(step=step, phase=phase))
+    assert victim.poll() is None
+
+    hand.steer(ReleaseStatus(step=5, phase=Phase.PROMOTING))
+    assert victim.wait(5) == -signal.SIGKILL
+    assert hand.takeovers == []
+    for _ in range(2):
+        hand.steer(ReleaseStatus(step=5, phase=Phase.PROMOTING))
+
+    assert [words[:2] for words in Kubectl.ran if words[1] != "get"] == [("vision", "annotate")]
+    assert [one.successor for one in hand.takeovers] == ["b_2"]
+    assert hand.takeovers[0].successor_since == datetime(2026, 11, 21, 13, 0, 0, 500_000, UTC).timestamp()
+    assert ["promote=full" in told[0], "was killed with SIGKILL" in told[1]] == [True, True]

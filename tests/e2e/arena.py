@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from demo.errors import DemoError
 from demo.kube import Kube
 from demo.manifests import MODEL_RELEASE, ROUTE, VIRTUAL_SERVICE, Model, canary_weight, model_release, namespace
-from demo.measure import Release, arms
+from demo.measure import Release, arms, between
 from demo.performance import Ground, Performance, perform, served_model
 from demo.play import count_writes
 from demo.result import Result, complaints, summarise
-from demo.scenes import STABLE, Scene
+from demo.scenes import KNOWN_REQUESTS, STABLE, Scene
 from demo.stage import BUILD, Stage
 from demo.traffic import Traffic
 from demo.waiting import wait_for
@@ -25,7 +25,6 @@ from modelrelease.api.status import ConditionType, Phase, ReleaseStatus
 Manifest = dict[str, Any]
 
 RATE: Final = 20.0
-KNOWN_REQUESTS: Final = 320
 STEPS: Final = (20, 50, 100)
 STRATEGY: Final[Manifest] = {
     "advance": "Time",
@@ -56,6 +55,9 @@ class Arena:
 
     stage: Stage
     ground: Ground
+    promises: list[Callable[[], list[str]]] = field(default_factory=list, repr=False)
+    """What tests said of clients, as sentences about what is wrong. A request may hang until its time-out, longer than
+    tests look: they are asked again when the traffic has stopped and its last request has ended."""
 
     @property
     def kube(self) -> Kube:
@@ -164,15 +166,17 @@ class Arena:
         words = ("get", "deployment,service", self.model.canary, "--ignore-not-found", "-o", "name")
         return self.kube.run(*words).split()
 
-    def errors_of_stable(self, since: float) -> list[str]:
-        """What clients saw that were not answered by the canary, since then."""
-        release = Release("none", self.model.canary)
-        records = [record for record in self.traffic.since(since) if record.is_error and not release.serves(record)]
-        return [f"{record.status} {record.problem}" for record in records]
+    def assert_no_errors(self, since: float, *, of_stable: bool = False) -> None:
+        """No request since then failed; `of_stable`: none that was not the canary's."""
+        until, release = time.time(), Release("none", self.model.canary)
 
-    def all_errors(self, since: float) -> list[str]:
-        """Every failed request since then."""
-        return [f"{record.status} {record.problem}" for record in self.traffic.since(since) if record.is_error]
+        def errors() -> list[str]:
+            failed = [record for record in between(self.traffic.records, since, until) if record.is_error]
+            counted = [record for record in failed if not (of_stable and release.serves(record))]
+            return [f"{record.due_at:.3f}: {record.status} {record.problem}" for record in counted]
+
+        self.promises.append(errors)
+        assert errors() == []
 
     def shares(self, version: str, seconds: float) -> float:
         """Share of the version in the last seconds, in per cent."""
@@ -183,8 +187,12 @@ class Arena:
         """Release, wait for the end, and hold it against what the scene expects."""
         performance = perform(self.ground, scene, self.image(scene.version), lambda *_: None)
         written = count_writes(self.stage, performance, self.model.namespace)
-        result = summarise(performance, self.ground.original, written)
-        return performance, result, complaints(result, declared=STEPS)
+
+        def result() -> Result:
+            return summarise(performance.completed(self.traffic.records), self.ground.original, written)
+
+        self.promises.append(lambda: complaints(result(), declared=STEPS))
+        return performance, result(), complaints(result(), declared=STEPS)
 
     def tell(self) -> str:
         """What is going on, for messages of failed waits."""
@@ -246,10 +254,12 @@ def _watched(stage: Stage, model: Model, rate: float, original: Manifest) -> Ite
             releases = stack.enter_context(Watch(kube, MODEL_RELEASE, model.name))
             output = BUILD / "e2e" / f"{model.namespace}.tsv"
             traffic = stack.enter_context(Traffic(stage.target(model.host), rate, output))
-            yield Arena(stage, Ground(model, kube, traffic, releases, routes, original))
+            made = Arena(stage, Ground(model, kube, traffic, releases, routes, original, stage.cluster.containers))
+            yield made
             sent = traffic.stop().sent
             if sent != len(traffic.records):
                 raise DemoError(f"of {sent} requests that were sent, {len(traffic.records)} have a record")
+            assert [sentence for promise in made.promises for sentence in promise()] == []
     finally:
         kube.run("delete", "namespace", model.namespace, "--wait=false", timeout_seconds=60)
 

@@ -43,7 +43,7 @@ def test_a_release_alone_makes_what_serves_and_its_deletion_leaves_it(stage: Sta
         assert left[VIRTUAL_SERVICE]["spec"] == made[VIRTUAL_SERVICE]["spec"]
         assert arena.kube.get(MODEL_RELEASE, model.name) is None
         assert arena.canary_objects() == []
-        assert arena.all_errors(performance.began_at) == []
+        arena.assert_no_errors(performance.began_at)
 
 
 def whole(model: Model, image: str) -> Manifest:

@@ -24,7 +24,7 @@ def test_deleting_the_release_in_its_middle_leaves_stable_alone_and_nothing_behi
     assert latest is not None
     assert latest["spec"] == arena.ground.original["spec"]
     assert arena.shares("v1.1.0", 1) == 0
-    assert arena.all_errors(began) == []
+    arena.assert_no_errors(began)
     assert arena.kube.get("deployment", arena.model.name) is not None
 
 
@@ -60,6 +60,6 @@ def test_canary_whose_pod_is_deleted_loses_its_traffic_and_gets_it_back(arena: A
 
     arena.wait_weight(0, 15)
     arena.wait_weight(20)
-    assert arena.errors_of_stable(began) == []
+    arena.assert_no_errors(began, of_stable=True)
     arena.steer(abort="end of the test")
     arena.wait_weight(0, 20)

@@ -67,6 +67,6 @@ def test_an_edit_of_the_canarys_template_takes_its_traffic_first(arena: Arena) -
     assert "edited" in arena.wait_event("CanaryChanged")
     arena.wait_weight(0, 20)
     arena.wait_weight(20)  # of the release that started over
-    assert arena.errors_of_stable(began) == []
+    arena.assert_no_errors(began, of_stable=True)
     arena.steer(abort="end of the test")
     arena.wait_weight(0, 20)

@@ -24,7 +24,7 @@ def test_rolling_update_of_the_deployment_loses_no_request(arena: Arena) -> None
     arena.traffic.check_alive()
     records = arena.traffic.since(began)
 
-    assert arena.all_errors(began) == []
+    arena.assert_no_errors(began)
     assert {record.version for record in records} == {STABLE, OTHER}
     assert len(records) >= arena.traffic.rate * (time.time() - began) * 0.9
     assert {record.version for record in arena.traffic.since(time.time() - 1)} == {STABLE}

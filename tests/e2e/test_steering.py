@@ -26,7 +26,7 @@ def test_promote_next_lets_a_step_go_on_that_waits_for_approval(arena: Arena) ->
     arena.wait_phase(Phase.SUCCEEDED, 180)
     assert arena.annotations() == {}
     assert [handled.name for handled in arena.status().last_handled] == ["modelrelease.dev/promote"]
-    assert arena.all_errors(began) == []
+    arena.assert_no_errors(began)
 
 
 def test_promote_full_skips_what_is_left_and_loses_no_request(arena: Arena) -> None:
@@ -39,7 +39,7 @@ def test_promote_full_skips_what_is_left_and_loses_no_request(arena: Arena) -> N
     arena.wait_phase(Phase.SUCCEEDED, 180)
     assert arena.shares("v1.1.0", 1) == 100
     assert arena.wait_event("PromotedByHand")
-    assert arena.all_errors(began) == []
+    arena.assert_no_errors(began)
 
 
 def test_abort_takes_the_canary_off_and_says_why(arena: Arena) -> None:
@@ -57,7 +57,7 @@ def test_abort_takes_the_canary_off_and_says_why(arena: Arena) -> None:
     assert "the boxes look wrong" in status.message
     assert arena.annotations() == {}
     assert arena.shares("v1.1.0", 1) == 0
-    assert arena.all_errors(began) == []
+    arena.assert_no_errors(began)
     assert arena.canary_objects() == []
 
 
@@ -92,7 +92,7 @@ def test_pause_stops_forward_moves_until_resume(arena: Arena) -> None:
     arena.wait_weight(50)
     arena.steer(abort="end of the test")
     arena.wait_phase(Phase.ROLLED_BACK, 120)
-    assert arena.all_errors(began) == []
+    arena.assert_no_errors(began)
 
 
 def test_a_value_that_is_not_known_is_explained_and_changes_nothing(arena: Arena) -> None:

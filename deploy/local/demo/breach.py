@@ -113,7 +113,7 @@ def prepared(stage: Stage, plan: BreachPlan) -> Iterator[Ground]:
         output = BUILD / "bench" / f"{model.namespace}.tsv"
         traffic = stack.enter_context(Traffic(stage.target(model.host), plan.rate, output))
         kube.apply(model_release(model, stage.images[STABLE], strategy=strategy, analysis=ANALYSIS))
-        yield Ground(model, kube, traffic, releases, routes, original)
+        yield Ground(model, kube, traffic, releases, routes, original, stage.cluster.containers)
 
 
 def breach_once(ground: Ground, image: str, plan: BreachPlan) -> BreachRun:

@@ -168,7 +168,7 @@ def prepared(stage: Stage) -> Iterator[Ground]:
         output = BUILD / "bench" / f"{MODEL.namespace}.tsv"
         traffic = stack.enter_context(Traffic(stage.target(MODEL.host), RATE, output))
         kube.apply(_manifest(stage, STABLE))
-        ground = Ground(MODEL, kube, traffic, releases, routes, original)
+        ground = Ground(MODEL, kube, traffic, releases, routes, original, stage.cluster.containers)
         wait_for("the ModelRelease to be at rest", lambda: ground.status().phase is Phase.STABLE, _PREPARE_SECONDS)
         yield ground
     kube.run("delete", "namespace", MODEL.namespace, "--wait=false")

@@ -45,7 +45,7 @@ class Plan:
     seconds: float
     pictures: Path
     output: Path
-    parse_every: int = 10
+    parse_every: int = 9
     parent: int = 0
     """Process id without which to stop; 0 for none."""
 

@@ -14,14 +14,18 @@ from demo.manifests import MODEL_RELEASE, VIRTUAL_SERVICE, Model
 from demo.measure import Release, between
 from demo.records import Record
 from demo.scenes import Kill, Scene, Steer
-from demo.stage import kill_operator, operator_pods
+from demo.stage import kill_leader, leader
 from demo.traffic import Traffic
 from demo.watch import Version, Watch
+from localcluster.containers import Containers
 from modelrelease.api.model import GROUP
 from modelrelease.api.status import ReleaseStatus, parse_status
+from modelrelease.rollout.labels import FINALIZER, RELEASE, release_label
 
 _LOOK_SECONDS = 0.25
 _QUIET_SECONDS = 4.0
+_COLLECTION_SECONDS = 20.0
+_OF_CANARY = ("deployments", "services", "destinationrules.networking.istio.io")
 """How long clients are watched after the end, for answers that should not be there any more."""
 
 
@@ -38,6 +42,8 @@ class Ground:
     """Of the VirtualService."""
     original: dict[str, Any]
     """The VirtualService as it was before the first release."""
+    containers: Containers
+    """Of the cluster, where the operator is one of them."""
 
     def status(self) -> ReleaseStatus:
         """The ModelRelease's status as last told."""
@@ -60,6 +66,20 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
+class Takeover:
+    """From the kill of the operator that led to the moment at which another one has the Lease."""
+
+    killed_at: float
+    successor_since: float
+    successor: str
+    """Its name in the Lease."""
+
+    @property
+    def seconds(self) -> float:
+        return self.successor_since - self.killed_at
+
+
+@dataclass(frozen=True, slots=True)
 class Performance:
     """A release that came to its end."""
 
@@ -79,10 +99,10 @@ class Performance:
     """Versions of the VirtualService."""
     route_after: dict[str, Any] | None = field(repr=False)
     """The VirtualService as it was read at the end."""
-    killed_at: float | None = None
-    """When the operator was killed; None where it was not."""
-    successor: str = ""
-    """The pod that took over."""
+    takeovers: list[Takeover] = field(default_factory=list)
+    """One for each time that the operator was killed and another one went on."""
+    leftovers: list[str] = field(default_factory=list)
+    """Objects of the canary that are there although the release is over, as kind/name."""
 
     def completed(self, records: Sequence[Record]) -> Performance:
         """The same with what came late: a request may hang longer than clients are watched.
@@ -113,6 +133,7 @@ def perform(ground: Ground, scene: Scene, image: str, show: Show, tell: Tell = _
     hand = Hand(ground, scene.steers, tell)
     _wait_for_end(ground, scene, hand, before, lambda: show(scene, release, began_at))
     ended_at = time.time()
+    hand.look_for_successor()
     while time.time() < ended_at + _QUIET_SECONDS:
         show(scene, release, began_at)
         time.sleep(_LOOK_SECONDS)
@@ -129,9 +150,19 @@ def perform(ground: Ground, scene: Scene, image: str, show: Show, tell: Tell = _
         told=ground.releases.since(began_at),
         routes=ground.routes.since(began_at),
         route_after=ground.kube.get(VIRTUAL_SERVICE, ground.model.name),
-        killed_at=hand.killed_at,
-        successor=", ".join(sorted(operator_pods(ground.kube) - hand.killed)) if hand.killed else "",
+        takeovers=hand.takeovers,
+        leftovers=_leftovers(ground),
     )
+
+
+def _leftovers(ground: Ground) -> list[str]:
+    """What is still there of the canary; what its Deployment owns goes a moment after that."""
+    label = f"{RELEASE}={release_label(ground.model.name)}"
+    words = ("get", ",".join(_OF_CANARY), f"--selector={label}", "--output=name")
+    deadline = time.monotonic() + _COLLECTION_SECONDS
+    while (left := ground.kube.run(*words).split()) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    return left
 
 
 class Hand:
@@ -140,13 +171,16 @@ class Hand:
     def __init__(self, ground: Ground, steers: Sequence[Steer | Kill], tell: Tell) -> None:
         self._ground, self._left, self._tell = ground, list(steers), tell
         self._due: float | None = None
-        self.killed_at: float | None = None
-        self.killed: set[str] = set()
-        """Names of the operator's pods that were killed."""
+        self._killed: tuple[float, str] | None = None
+        """When the leader was killed whose successor is yet to come, and its name in the Lease."""
+        self.takeovers: list[Takeover] = []
 
-    def steer(self, step: int) -> None:
-        """Called again and again with the step that the release has got to."""
-        if not self._left or step < self._left[0].at_step:
+    def steer(self, status: ReleaseStatus) -> None:
+        """Called again and again with what the release has got to."""
+        self.look_for_successor()
+        if self._killed is not None:
+            return
+        if not self._left or (self._due is None and not _has_come(self._left[0], status)):
             return
         if self._due is None:
             self._due = time.monotonic() + self._left[0].after_seconds
@@ -154,17 +188,32 @@ class Hand:
             first, self._due = self._left.pop(0), None
             self._do(first)
 
+    def look_for_successor(self) -> None:
+        """Note who leads since the leader was killed."""
+        if self._killed is None:
+            return
+        killed_at, killed = self._killed
+        leads = leader(self._ground.kube)
+        if leads.holder not in ("", killed):
+            self.takeovers.append(Takeover(killed_at, leads.since, leads.holder))
+            self._killed = None
+
     def _do(self, steer: Steer | Kill) -> None:
         match steer:
             case Steer(annotation=annotation, value=value):
                 self._ground.kube.annotate(MODEL_RELEASE, self._ground.model.name, **{annotation: value})
                 self._tell(f"annotated: {GROUP}/{annotation}={value}")
             case Kill():
-                self.killed_at = time.time()
-                self.killed = kill_operator(self._ground.kube)
-                self._tell(f"the operator was killed here: kubectl delete pod {' '.join(sorted(self.killed))} --force")
+                leads = kill_leader(self._ground.kube, self._ground.containers)
+                self._killed = (time.time(), leads.holder)
+                self._tell(f"here the operator in pod {leads.pod} was killed with SIGKILL")
             case never:
                 assert_never(never)
+
+
+def _has_come(steer: Steer | Kill, status: ReleaseStatus) -> bool:
+    """Whether the release has got to where something is to be done."""
+    return status.step >= steer.at_step and (isinstance(steer, Steer) or status.phase is steer.phase)
 
 
 def _wait_for_end(ground: Ground, scene: Scene, hand: Hand, before: ReleaseStatus, show: Callable[[], None]) -> None:
@@ -173,7 +222,7 @@ def _wait_for_end(ground: Ground, scene: Scene, hand: Hand, before: ReleaseStatu
         ground.traffic.check_alive()
         status = ground.status()
         if _is_new(status, before):
-            hand.steer(status.step)
+            hand.steer(status)
         if time.monotonic() > deadline:
             raise OverdueError(
                 f"release {scene.name} has not ended within {scene.patience_seconds:.0f} s; it is {status.phase}, "
@@ -188,7 +237,8 @@ def _is_new(status: ReleaseStatus, before: ReleaseStatus) -> bool:
 
 
 def has_ended(ground: Ground, before: ReleaseStatus) -> bool:
-    """True when another release than the one in `before` is over, and the status is about the object as it is."""
+    """True when another release than the one in `before` is over, to the operator's last write, and the status is about
+    the object as it is."""
     latest = ground.releases.latest
     if latest is None:
         raise DemoError(f"ModelRelease {ground.model.name} is gone")
@@ -197,6 +247,7 @@ def has_ended(ground: Ground, before: ReleaseStatus) -> bool:
         _is_new(status, before)
         and status.phase.is_at_rest
         and status.observed_generation == latest["metadata"]["generation"]
+        and FINALIZER not in latest["metadata"].get("finalizers", [])
     )
 
 

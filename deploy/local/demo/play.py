@@ -14,7 +14,7 @@ from demo.kube import Kube
 from demo.manifests import MODEL_RELEASE, VIRTUAL_SERVICE, Model, model_release
 from demo.performance import Ground, Performance, perform, served_model
 from demo.result import Result, complaints, complaints_about_traffic, summarise
-from demo.scenes import ANALYSIS, RATE_PER_SECOND, SCALED, SCENES, STABLE, STRATEGY, VERSIONS, Scene
+from demo.scenes import ANALYSIS, KNOWN_REQUESTS, RATE_PER_SECOND, SCALED, SCENES, STABLE, STRATEGY, VERSIONS, Scene
 from demo.screen import look, screen
 from demo.stage import BUILD, OPERATOR_USER, Stage, set_up
 from demo.traffic import Account, Traffic
@@ -66,7 +66,7 @@ def grounded(stage: Stage) -> Iterator[Ground]:
         releases = stack.enter_context(Watch(kube, MODEL_RELEASE, MODEL.name))
         traffic = stack.enter_context(Traffic(stage.target(MODEL.host), RATE_PER_SECOND, OUTPUT / "traffic.tsv"))
         kube.apply(model_release(MODEL, stage.images[STABLE], strategy=STRATEGY, analysis=ANALYSIS))
-        ground = Ground(MODEL, kube, traffic, releases, routes, original)
+        ground = Ground(MODEL, kube, traffic, releases, routes, original, stage.cluster.containers)
         _wait_until_calm(ground)
         yield ground
 
@@ -81,12 +81,13 @@ def start_over(kube: Kube, model: Model) -> None:
 
 
 def _wait_until_calm(ground: Ground) -> None:
-    """The operator knows the model, and the last seconds of traffic were without an error."""
+    """The operator knows the model, stable's latency is known, and the last seconds of traffic had no error."""
 
     def is_calm() -> bool:
         ground.traffic.check_alive()
         recent = ground.traffic.since(time.time() - _SETTLE_SECONDS)
         enough = len(recent) >= 0.8 * RATE_PER_SECOND * (_SETTLE_SECONDS - 1)
+        enough &= len(ground.traffic.records) >= KNOWN_REQUESTS
         return enough and not any(record.is_error for record in recent) and ground.status().phase is Phase.STABLE
 
     def seen() -> str:
@@ -113,17 +114,16 @@ def _perform(console: Console, stage: Stage, ground: Ground, scene: Scene) -> tu
         )  # fmt: skip
     result = summarise(performance, ground.original, count_writes(stage, performance, MODEL.namespace))
     console.print(f"{result.outcome} after {result.seconds:.0f} s: {performance.status.message}", highlight=False)
-    if performance.killed_at is not None:
-        after = performance.killed_at - performance.began_at
-        console.print(f"the operator was killed after {after:.0f} s; {performance.successor} went on", highlight=False)
+    for one in performance.takeovers:
+        console.print(f"{one.successor} took over {one.seconds:.1f} s after the kill", highlight=False)
     for sentence in complaints(result):
         console.print(f"not as expected: {sentence}", style="red", highlight=False)
     return performance, result
 
 
 def count_writes(stage: Stage, performance: Performance, namespace: str) -> audit.Writes:
-    """The operator's writes for one release."""
-    question = audit.Question(OPERATOR_USER, namespace, performance.began_at, performance.ended_at)
+    """The operator's writes for one release, to the last: what it writes in the quiet after that counts, too."""
+    question = audit.Question(OPERATOR_USER, namespace, performance.began_at, performance.watched_until)
     return audit.writes(stage.cluster.audit_log, question, performance.told)
 
 

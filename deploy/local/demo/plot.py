@@ -63,9 +63,9 @@ def _draw_share(axes: Axes, seen: Performance, pieces: Sequence[Bin]) -> None:
         [weight for _, weight in changes],
         where="post", color="black", linewidth=0.8, linestyle=":",
     )  # fmt: skip
-    if seen.killed_at is not None:
-        axes.axvline(seen.killed_at - seen.began_at, color="#b07aa1", linewidth=1.2)
-        axes.text(seen.killed_at - seen.began_at, 0.3, " operator killed", fontsize=7, color="#b07aa1")
+    for one in seen.takeovers:
+        axes.axvline(one.killed_at - seen.began_at, color="#b07aa1", linewidth=1.2)
+        axes.text(one.killed_at - seen.began_at, 0.3, " operator killed", fontsize=7, color="#b07aa1")
     axes.set_title(f"{seen.scene.name}\n{seen.release.version}\n→ {seen.status.phase}", fontsize=9, loc="left")
     # Linear up to the second step, then logarithmic: so that 1 % is seen as well as 100 %.
     axes.set_yscale("symlog", linthresh=WEIGHTS[1])

@@ -30,7 +30,8 @@ def details(results: Sequence[Result], account: Account) -> Any:
                 "api_writes": result.api_writes,
                 "route_writes": result.route_writes,
                 "weight_changes": result.weight_changes,
-                "operator_killed_after_seconds": result.killed_after_seconds,
+                "takeover_seconds": result.takeover_seconds,
+                "sight": dataclasses.asdict(result.sight),
                 "bad_answers": None if result.breach is None else result.breach.bad_answers,
                 "p99_milliseconds": {
                     "stable": result.stable.p99_milliseconds,

@@ -11,7 +11,7 @@ from typing import Any
 from demo import measure
 from demo.audit import Writes
 from demo.manifests import outside_the_split
-from demo.measure import Arm, Breach, Span
+from demo.measure import Arm, Breach, Sight, Span
 from demo.performance import Performance
 from demo.records import Record
 from demo.scenes import WEIGHTS, Scene
@@ -19,6 +19,8 @@ from modelrelease.api.status import Phase
 
 _SETTLE_SECONDS = 1.0
 _MOST_WRITES = 24
+_LEAST_SEEN = 0.5
+"""Share of the answers with exactly as many objects as the picture has; the small model has about 0.75."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,12 @@ class Result:
     is_route_restored: bool
     writes: Writes | None
     """What the API server's audit log holds of the operator; None where it was not read."""
-    killed_after_seconds: float | None = None
-    went_on: bool = True
-    """Whether another operator took over from the one that was killed, and weights were changed after that."""
+    takeover_seconds: list[float]
+    """How long nobody led, for each time that the operator was killed and another one went on."""
+    sight: Sight
+    """How well the new version saw."""
+    leftovers: list[str]
+    """Objects of the canary that are still there, as kind/name."""
 
     @property
     def api_writes(self) -> int | None:
@@ -89,7 +94,7 @@ def summarise(performance: Performance, original: dict[str, Any], writes: Writes
     tail = measure.between(performance.records, performance.ended_at, until + 1)
     final = measure.arms(tail, release)
     routes = [version.manifest for version in performance.routes if version.manifest is not None]
-    after, status, killed_at = performance.route_after, performance.status, performance.killed_at
+    after, status = performance.route_after, performance.status
     final_share = 100 * final[1].requests / len(tail) if tail else None
     return Result(
         scene=scene,
@@ -112,8 +117,9 @@ def summarise(performance: Performance, original: dict[str, Any], writes: Writes
         and {_text(outside_the_split(route)) for route in [*routes, after]} == {_text(outside_the_split(original))},
         is_route_restored=after is not None and _text(after["spec"]) == _text(original["spec"]),
         writes=writes,
-        killed_after_seconds=None if killed_at is None else killed_at - performance.began_at,
-        went_on=killed_at is None or (bool(performance.successor) and performance.weights[-1][0] > killed_at),
+        takeover_seconds=[one.seconds for one in performance.takeovers],
+        sight=measure.sight(record for record in performance.records if release.serves(record)),
+        leftovers=performance.leftovers,
     )
 
 
@@ -185,13 +191,26 @@ def _complaints(result: Result, declared: list[int]) -> Iterator[str]:
         )
     if not result.is_route_restored:
         yield "the VirtualService is not what it was before the release"
-    if scene.kills and result.killed_after_seconds is None:
-        yield "the release was over before the operator was killed"
-    if not result.went_on:
-        yield "nothing went on after the operator was killed"
+    if result.leftovers:
+        yield f"of the canary there is still {', '.join(result.leftovers)}"
+    if len(result.takeover_seconds) < scene.kills:
+        yield (
+            f"of {scene.kills} kills of the operator {len(result.takeover_seconds)} were followed by another one that "
+            "led before the release was over"
+        )
+    yield from _complaints_about_shares(result)
     yield from _complaints_about_canary(result)
     if scene.is_full_course:
         yield from _complaints_about_course(result, declared)
+
+
+def _complaints_about_shares(result: Result) -> Iterator[str]:
+    for span in result.spans:
+        if span.requests and not span.is_as_expected:
+            yield (
+                f"at {span.weight_percent} % clients got {_percent(span.share_percent)} of {span.requests} requests "
+                f"from the new version (sampling error {span.sampling_error_percent:.1f} points)"
+            )
 
 
 def _complaints_about_canary(result: Result) -> Iterator[str]:
@@ -223,12 +242,9 @@ def _complaints_about_course(result: Result, declared: list[int]) -> Iterator[st
     for span in [span for span in result.spans if span.weight_percent > 0][: len(declared)]:
         if not span.canary_requests:  # at 1 % of few requests, none at all is within the sampling error
             yield f"at {span.weight_percent} % no client got the new version, of {span.requests} requests"
-    for span in result.spans:
-        if span.requests and not span.is_as_expected:
-            yield (
-                f"at {span.weight_percent} % clients got {_percent(span.share_percent)} of {span.requests} requests "
-                f"from the new version (sampling error {span.sampling_error_percent:.1f} points)"
-            )
+    seen = result.sight
+    if seen.exact < _LEAST_SEEN * max(1, seen.answers):
+        yield f"of {seen.answers} pictures the new version found as many objects as are there in only {seen.exact}"
     if result.api_writes is not None and result.api_writes > _MOST_WRITES:
         yield f"the operator wrote {result.api_writes} times to the API server; at most {_MOST_WRITES} are allowed"
 

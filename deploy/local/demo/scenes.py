@@ -33,6 +33,9 @@ SCALED: Final = (
     "errorRate.maxIncrease 0.02 (0.001), latencyP99.maxRatio 3 (1.2)."
 )
 STABLE: Final = "v1.0.0"
+KNOWN_REQUESTS: Final = 400
+"""After so many answers of a young stable its P99 is known. A release that begins earlier waits for that before its
+first step, and says meanwhile that the canary is available: one write more."""
 
 
 VERSIONS: Final = ("v1.0.0", "v1.1.0", "v1.2.0-errors", "v1.2.0-slow", "v1.2.0-crash", "v1.2.0-never-ready")
@@ -52,10 +55,11 @@ class Steer:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """The operator's pod is deleted, without any grace, some seconds after the release has got to a step."""
+    """SIGKILL for the operator that leads, some seconds after the release has got to a phase and to a step in it."""
 
-    at_step: int
+    phase: Phase
     after_seconds: float
+    at_step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +101,9 @@ class Scene:
         return self.expected is Phase.SUCCEEDED
 
     @property
-    def kills(self) -> bool:
-        """Whether the operator is killed in it."""
-        return any(isinstance(steer, Kill) for steer in self.steers)
+    def kills(self) -> int:
+        """How often the operator is killed in it."""
+        return sum(isinstance(steer, Kill) for steer in self.steers)
 
 
 SCENES: Final = (
@@ -157,7 +161,7 @@ SCENES: Final = (
         "v1.0.0",
         Phase.SUCCEEDED,
         270,
-        steers=(Steer("promote", "full", at_step=1, after_seconds=5), Kill(at_step=len(WEIGHTS), after_seconds=3)),
+        steers=(Steer("promote", "full", at_step=1, after_seconds=5), Kill(Phase.PROMOTING, after_seconds=2)),
     ),
     Scene(
         "abort",

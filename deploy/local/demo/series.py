@@ -138,7 +138,7 @@ def prepared(stage: Stage, lane: Lane) -> Iterator[Ground]:
         output = BUILD / "bench" / f"{model.namespace}.tsv"
         traffic = stack.enter_context(Traffic(stage.target(model.host), lane.rate, output))
         kube.apply(model_release(model, stage.images[SAME[0]], strategy=BY_THE_CLOCK, analysis=DEFAULT_TOLERANCES))
-        ground = Ground(model, kube, traffic, releases, routes, original)
+        ground = Ground(model, kube, traffic, releases, routes, original, stage.cluster.containers)
         wait_for(
             "the ModelRelease to be at rest", lambda: ground.status().phase is Phase.STABLE, _PREPARE_SECONDS,
             seen=lambda: f"{ground.status().phase}: {ground.status().message}",

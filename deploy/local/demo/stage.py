@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from demo.errors import DemoError
 from demo.images import REPOSITORY, Image, InBackground, build_inference, build_operator, write_pictures
 from demo.kube import Kube
 from demo.manifests import GATEWAY, GATEWAY_WORKLOAD
@@ -18,13 +22,17 @@ from demo.traffic import Target
 from demo.versions import versions
 from demo.waiting import wait_for
 from localcluster.cluster import Cluster
+from localcluster.containers import Containers
 from localcluster.locks import exclusive
 from localcluster.progress import Report
+from modelrelease.api.permissions import LEASE_NAME
 
 BUILD: Final = REPOSITORY / "build"
 SYSTEM_NAMESPACE: Final = "modelrelease-system"
 OPERATOR: Final = "modelrelease-operator"
 OPERATOR_USER: Final = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{OPERATOR}"
+LEASE_SECONDS: Final = 6.0
+"""How long another operator waits for one that leads and says nothing any more."""
 _READY_SECONDS = 120.0
 
 
@@ -100,13 +108,40 @@ def operator_pods(kube: Kube) -> set[str]:
     return {pod["metadata"]["name"] for pod in pods}
 
 
-def kill_operator(kube: Kube) -> set[str]:
-    """Delete all of them without any grace; their names."""
-    killed = operator_pods(kube)
-    words = ("--grace-period=0", "--force", "--wait=false")
-    if killed:
-        kube.within(SYSTEM_NAMESPACE).run("delete", "pod", *sorted(killed), *words)
-    return killed
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """Who leads, as the operators' Lease says."""
+
+    holder: str
+    """Name of its pod and, after an underscore, something that each process has of its own; empty for nobody."""
+    since: float
+    """When it took the Lease, in unix seconds."""
+
+    @property
+    def pod(self) -> str:
+        return self.holder.partition("_")[0]
+
+
+def leader(kube: Kube) -> Leader:
+    """The operator that leads at present; `kube` is any namespace's."""
+    lease = kube.within(SYSTEM_NAMESPACE).get("lease", LEASE_NAME) or {}
+    spec = lease.get("spec", {})
+    since = spec.get("acquireTime")
+    return Leader(spec.get("holderIdentity", ""), datetime.fromisoformat(since).timestamp() if since else 0.0)
+
+
+def kill_leader(kube: Kube, containers: Containers) -> Leader:
+    """SIGKILL for the process that leads, which can tidy up nothing and give nothing back. Raises DemoError where there
+    is none."""
+    leads = leader(kube)
+    pod = kube.within(SYSTEM_NAMESPACE).get("pod", leads.pod) if leads.pod else None
+    running = pod["status"].get("containerStatuses", []) if pod else []
+    for container in running:
+        pid = containers.pid(container["containerID"].rpartition("/")[2])
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            return leads
+    raise DemoError(f"no operator leads that could be killed: {leads.holder or 'nobody'} holds the Lease")
 
 
 def write_overlay(folder: Path, digest: str, prometheus: str) -> Path:
@@ -115,7 +150,7 @@ def write_overlay(folder: Path, digest: str, prometheus: str) -> Path:
     config = yaml.safe_dump(
         {
             "providers": {"default": {"url": prometheus, "scrapeInterval": "1s"}},
-            "lease": {"duration": "6s"},
+            "lease": {"duration": f"{LEASE_SECONDS:g}s"},
             # The gateway runs outside of the cluster: no pods of it are to be seen.
             "gateways": {GATEWAY: [GATEWAY_WORKLOAD]},
             "logLevel": "info",

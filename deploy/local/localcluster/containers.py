@@ -62,6 +62,11 @@ class Containers:
                 repository = name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
                 self._ctr("images", "tag", "--force", name, f"{repository}@{digest}")
 
+    def pid(self, container: str) -> int | None:
+        """The process on this machine that a container runs in; None while it runs in none."""
+        rows = [row.split() for row in self._ctr("tasks", "list").splitlines()[1:]]
+        return next((int(row[1]) for row in rows if row[0] == container and row[2] == "RUNNING"), None)
+
     def remove_all(self) -> None:
         """End every container and free what its pod held on the machine. The kubelet must be stopped already, or it
         would start them again; it makes new ones for the same pods at the next `up`."""

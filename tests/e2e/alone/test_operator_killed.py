@@ -2,40 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 
-from demo.scenes import Scene
-from demo.stage import kill_operator
-from e2e.arena import STEPS, Arena
+from demo.scenes import Kill, Limit, Scene
+from demo.stage import LEASE_SECONDS, OPERATOR, SYSTEM_NAMESPACE, Stage
+from e2e.arena import STRATEGY, Arena
 from modelrelease.api.status import Phase
 
 pytestmark = pytest.mark.e2e
 
+Property = Callable[[str, object], None]
+MOST_SECONDS = LEASE_SECONDS + 2
+READY_SECONDS = 60.0
 
-def test_release_goes_on_when_the_operator_is_killed_at_every_step(arena: Arena) -> None:
+
+@pytest.fixture
+def standby(stage: Stage) -> Iterator[None]:
+    """A second operator, as in production, in new pods both: the kubelet lets one that ended twice wait."""
+    kube = stage.kube(SYSTEM_NAMESPACE)
+    try:
+        kube.run("scale", f"deployment/{OPERATOR}", "--replicas=2")
+        kube.run("rollout", "restart", f"deployment/{OPERATOR}")
+        kube.wait_rolled_out(OPERATOR, READY_SECONDS)
+        yield
+    finally:
+        kube.run("scale", f"deployment/{OPERATOR}", "--replicas=1")
+        kube.wait_rolled_out(OPERATOR, READY_SECONDS)
+
+
+@pytest.mark.usefixtures("standby")
+@pytest.mark.parametrize(
+    "kills",
+    [
+        (Kill(Phase.PROGRESSING, 1, at_step=1), Kill(Phase.PROGRESSING, 1, at_step=2)),
+        (Kill(Phase.BAKING, 1),),
+        (Kill(Phase.PROMOTING, 1),),
+    ],
+    ids=["20-and-50-percent", "100-percent", "promoting"],
+)
+def test_release_goes_on_when_the_operator_is_killed(
+    arena: Arena, kills: tuple[Kill, ...], record_property: Property
+) -> None:
     arena.install()
-    began = arena.start("v1.1.0")
-    for weight in STEPS[:2]:
-        arena.wait_weight(weight)
-        kill_operator(arena.kube)
+    scene = Scene("killed", "", "v1.1.0", Phase.SUCCEEDED, 300, steers=kills, is_full_course=True)
 
-    arena.wait_phase(Phase.SUCCEEDED, 240)
+    _, result, complaints = arena.perform(scene)
 
-    weights = [weight for _, weight in arena.ground.weights(began)]
-    assert weights == [0, *STEPS, 0]
-    assert arena.all_errors(began) == []
-    assert arena.shares("v1.1.0", 1) == 100
-    assert arena.canary_objects() == []
+    record_property("takeover_seconds", result.takeover_seconds)
+    assert complaints == []
+    assert max(result.takeover_seconds) <= MOST_SECONDS
 
 
-def test_bad_version_is_rolled_back_by_the_next_operator(arena: Arena) -> None:
-    arena.install()
-    scene = Scene("errors", "", "v1.2.0-errors", Phase.ROLLED_BACK, 120)
-    arena.start("v1.2.0-errors")
-    arena.wait_weight(20)
-    kill_operator(arena.kube)
+@pytest.mark.usefixtures("standby")
+@pytest.mark.parametrize(
+    "kill", [Kill(Phase.PROGRESSING, 0), Kill(Phase.ROLLING_BACK, 0)], ids=["before-the-verdict", "rolling-back"]
+)
+def test_bad_version_is_rolled_back_by_the_next_operator(arena: Arena, kill: Kill, record_property: Property) -> None:
+    arena.install({**STRATEGY, "steps": [{"weight": 20, "minDuration": "60s"}, {"weight": 100}], "drainDelay": "4s"})
+    limit = Limit(bad_answers=120, seconds=30)
+    scene = Scene("errors", "", "v1.2.0-errors", Phase.ROLLED_BACK, 180, steers=(kill,), fails=True, limit=limit)
 
-    arena.wait_phase(scene.expected, 180)
+    performance, result, complaints = arena.perform(scene)
 
-    assert arena.status().outcome_reason == "ErrorRateTooHigh"
-    assert arena.shares("v1.2.0-errors", 1) == 0
+    record_property("takeover_seconds", result.takeover_seconds)
+    assert complaints == []
+    assert performance.status.outcome_reason == "ErrorRateTooHigh"
+    assert max(result.takeover_seconds) <= MOST_SECONDS
