@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from demo.measure import sight
 from demo.scenes import STABLE, Limit, Scene
 from e2e.arena import ANALYSIS, STEPS, STRATEGY, Arena
 from modelrelease.api.status import Outcome, Phase
 
 pytestmark = pytest.mark.e2e
 
-MOST_WRITES = 24
+MOST_WRITES = 20
+"""24 are allowed in a release of five steps; a step is two of them, and here are three."""
 
 
 def test_healthy_version_is_served_step_by_step_and_promoted_without_an_error(arena: Arena) -> None:
     arena.install()
+    arena.wait_known_latency()
     scene = Scene("healthy", "", "v1.1.0", Phase.SUCCEEDED, 240, is_full_course=True)
 
     performance, result, complaints = arena.perform(scene)
@@ -30,8 +31,6 @@ def test_healthy_version_is_served_step_by_step_and_promoted_without_an_error(ar
     ].startswith("docker.io/library/yolov8-shapes@sha256:")
     assert arena.canary_objects() == []
     assert performance.status.history[-1].outcome is Outcome.SUCCEEDED
-    seen = sight(performance.records)
-    assert seen.exact >= 0.6 * seen.answers > 0
 
 
 @pytest.mark.parametrize(
@@ -87,6 +86,8 @@ def test_image_that_does_not_exist_fails_with_the_words_of_the_kubelet(arena: Ar
 
     arena.wait_phase(Phase.FAILED, 120)
 
-    assert "pull" in arena.status().message.lower()
-    assert arena.all_errors(began) == []
+    message = arena.status().message
+    assert "pull" in message.lower()
+    assert "Set spec.image to one that becomes ready" in message
+    arena.assert_no_errors(began)
     assert arena.weight() == 0

@@ -100,4 +100,8 @@ def test_route_keeps_its_shape(stage: Stage, model: Model, shape: Any) -> None:
         assert complaints == []
         assert (result.is_route_untouched, result.is_route_restored) == (True, True)
         assert {30, 100} <= {weight for _, weight in performance.weights}
-        assert arena.all_errors(performance.began_at) == []
+        arena.assert_no_errors(performance.began_at)
+        assert result.writes is not None
+        assert result.writes.by_kind["create destinationrules"] == len(others), (
+            "and none is left, or there is a complaint"
+        )

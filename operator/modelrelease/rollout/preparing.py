@@ -192,7 +192,8 @@ def _deadline(seen: Seen, now: float) -> Decision | None:
     available = canary.available if canary is not None else 0
     sentence = (
         f"The canary {image_tag(seen.status.canary.image)} had {available} of {_needed(seen)} pods available within "
-        f"{strategy.progress_deadline:.0f} s ({why}). It never received traffic."
+        f"{strategy.progress_deadline:.0f} s ({why}). It never received traffic. Set spec.image to one that becomes "
+        "ready, or mend what keeps it from that and annotate with modelrelease.dev/retry=true."
     )
     return retreat(seen, now, reason, sentence, Outcome.FAILED)
 

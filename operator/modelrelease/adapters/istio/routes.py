@@ -182,7 +182,10 @@ def _find_route(body: _Json, reference: RouteReference) -> _Json:
             f"{owner} has no http route named {reference.route!r}; set spec.traffic.route to one that it has: {names}.",
         )
     if len(matching) > 1:
-        raise Terminal("RouteAmbiguous", f"{owner} has {len(matching)} http routes named {reference.route!r}.")
+        raise Terminal(
+            "RouteAmbiguous",
+            f"{owner} has {len(matching)} http routes named {reference.route!r}; give each a name of its own.",
+        )
     return matching[0]
 
 
