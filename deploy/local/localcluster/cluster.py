@@ -14,7 +14,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from localcluster import blueprint, containers, network
+from localcluster import blueprint, containers, network, shims
 from localcluster.access import Access
 from localcluster.build import everything, prerequisites
 from localcluster.containers import Containers
@@ -236,6 +236,7 @@ class Cluster:
             line.show("removed")
         for part in reversed((*drawn.foundation, *drawn.api)):
             self._stop_reported(part, report)
+        shims.end(self.data.containerd_socket)
         with report.part("mounts and network") as line:
             containers.unmount_below((self.data.root, self.data.sockets))
             containers.remove_log_links(self.data)
