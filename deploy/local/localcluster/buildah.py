@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from localcluster.commands import run, run_into
+from localcluster.containers import unmount_below
 from localcluster.errors import CommandFailed
 from localcluster.folders import Cache
 from localcluster.image_source import Build, full_reference
@@ -27,7 +28,11 @@ class Buildah:
         self._driver: str | None = None
 
     def build(self, build: Build, base: Path, archive: Path) -> None:
-        """Build from the Dockerfile on the base image, and write the result as an archive, whole or not at all."""
+        """Build from the Dockerfile on the base image, and write the result as an archive, whole or not at all.
+
+        One build at a time: what is mounted in the store is of one that a signal ended.
+        """
+        unmount_below((self._cache.buildah,))
         name = full_reference(build.reference)
         log = self._cache.root / "logs" / f"image-{archive.stem}.log"
         arguments = self._arguments(build, self._base_image(base))
