@@ -156,13 +156,16 @@ def perform(ground: Ground, scene: Scene, image: str, show: Show, tell: Tell = _
 
 
 def _leftovers(ground: Ground) -> list[str]:
-    """What is still there of the canary; what its Deployment owns goes a moment after that."""
+    """What is still there of the canary, stable's own objects, which the operator may have made, left out. What the
+    canary's Deployment owns goes a moment after it."""
     label = f"{RELEASE}={release_label(ground.model.name)}"
     words = ("get", ",".join(_OF_CANARY), f"--selector={label}", "--output=name")
     deadline = time.monotonic() + _COLLECTION_SECONDS
-    while (left := ground.kube.run(*words).split()) and time.monotonic() < deadline:
+    while True:
+        left = [one for one in ground.kube.run(*words).split() if one.rpartition("/")[2] != ground.model.name]
+        if not left or time.monotonic() > deadline:
+            return left
         time.sleep(_LOOK_SECONDS)
-    return left
 
 
 class Hand:
