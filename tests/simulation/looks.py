@@ -63,7 +63,7 @@ def stable_seen(**changes: Any) -> DeploymentSeen:
         pod_changes_seconds=(NOW - 3600,),
         serving_since_seconds=NOW - 3600,
         asked_to_go_seconds=(),
-        oldest_pod_seconds=NOW - 3600,
+        created_seconds=(NOW - 3600,),
         has_crashed=False,
         crash_loop=False,
         restarts=0,

@@ -73,13 +73,17 @@ class Analyst:
         if snapshot is None or snapshot.analysis.provider not in self._providers:
             return AnalysisSeen(MetricsHealth.UNAVAILABLE, "The provider is not configured.", None, None)
         case = self._case(key, watched, status, snapshot)
+        if not pods.are_read:
+            case.doubt()
+        elif case.certain is not None:
+            case = self._cases[key] = case.trusted()
         self._consume(case, snapshot, status, pods)
         return self._seen(case, status, snapshot, now)
 
     def blind(self, key: Key, status: ReleaseStatus, why: str) -> AnalysisSeen:
         """What the judge knew before, at a moment at which nobody can tell what to ask."""
         case = self._cases.get(key)
-        state = case.state if case is not None and case.identity == _identity(status) else _restored(status)
+        state = case.checkpoint if case is not None and case.identity == _identity(status) else _restored(status)
         return AnalysisSeen(MetricsHealth.UNAVAILABLE, f"{why} This is no evidence; the release holds.", None, state)
 
     def _case(self, key: Key, watched: Watched, status: ReleaseStatus, snapshot: Snapshot) -> Case:
@@ -88,7 +92,8 @@ class Analyst:
         if case is not None and case.identity == identity and case.watched == watched:
             return case
         scrape = self._providers[snapshot.analysis.provider].scrape_interval_seconds
-        answer = case.answer if case is not None and case.watched == watched else Answer()
+        is_asked = case is not None and case.watched == watched and case.state is case.checkpoint
+        answer = case.answer if case is not None and is_asked else Answer()
         restored = _restored(status)
         anew = _step_begins(status, snapshot) if restored is None else None
         before, case = case, Case(watched, snapshot.analysis, scrape, identity, restored, anew, answer)
@@ -100,7 +105,7 @@ class Analyst:
     def _consume(self, case: Case, snapshot: Snapshot, status: ReleaseStatus, pods: Pods) -> None:
         answer, intake = case.answer, Intake.of(snapshot, case.scrape_seconds)
         case.exclude(intake.excluded(pods))
-        if answer.samples is None:
+        if answer.samples is None or (case.state is None and not pods.are_read):
             return
         until = grid_before(answer.end_seconds - case.lag_seconds, snapshot.analysis.interval)
         if case.state is None:
@@ -128,7 +133,7 @@ class Analyst:
             health=health,
             message=message,
             assessment=assessment,
-            state=case.state,
+            state=case.checkpoint,
             requests_in_step=canary,
             seconds_to_gate=self._seconds_to_gate(case.state, snapshot, assessment, status, now),
         )

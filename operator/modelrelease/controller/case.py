@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modelrelease.api.durations import format_duration
 from modelrelease.api.spec import Analysis
@@ -66,6 +66,10 @@ class Case:
     """Up to here nothing was scraped since the cursor."""
     excluded: tuple[Excluded, ...] = ()
     """What is to be left out once samples of it are old enough to be judged, in order of time."""
+    certain: State | None = None
+    """While pods cannot be read: the state as of when they could. `state` goes on, and what it says may be due to pods
+    that had just started or were taken away; once pods can be read, all since then is judged again. None while they
+    can."""
 
     @property
     def lag_seconds(self) -> float:
@@ -99,6 +103,21 @@ class Case:
         cursor = -math.inf if self.state is None else self.state.cursor_seconds
         return max(cursor, self.empty_until_seconds) if self.empty_until_seconds <= now else cursor
 
+    @property
+    def checkpoint(self) -> State | None:
+        """The state that nothing which is not known yet can change."""
+        return self.state if self.certain is None else self.certain
+
+    def doubt(self) -> None:
+        """What comes from now on may be due to what happens to the canary's pods, which cannot be read."""
+        self.certain = self.checkpoint
+
+    def trusted(self) -> Case:
+        """Pods can be read: what was doubted is to be asked for again, and answers on their way do not hold that."""
+        if self.state is self.certain:
+            return replace(self, certain=None)
+        return replace(self, state=self.certain, certain=None, answer=Answer(), empty_until_seconds=0.0)
+
     def exclude(self, ranges: Iterable[Excluded]) -> None:
         """Leave these ranges out, also when nothing shows them any more by the time that the cursor gets there.
 
@@ -106,7 +125,7 @@ class Case:
         finds them again: pods that are there show since when, those that went are in status (`departures`), and where
         the last available pod was taken away, that is found from the loss that stands there.
         """
-        cursor = -math.inf if self.state is None else self.state.cursor_seconds
+        cursor = -math.inf if self.checkpoint is None else self.checkpoint.cursor_seconds
         self.excluded = tuple(sorted(one for one in {*self.excluded, *ranges} if one[1] > cursor))
 
     def pass_over_gap(self, until_seconds: float) -> None:

@@ -22,6 +22,7 @@ from modelrelease.ports import Cluster, Key, Kind, Manifest, Traffic, Watched
 from modelrelease.rollout.canary import route_reference, stamped_reference
 from modelrelease.rollout.guard import SHIFTING, outage
 from modelrelease.rollout.labels import FINALIZER, RELEASE, canary_name
+from modelrelease.rollout.outcome import departures
 from modelrelease.rollout.seen import (
     AnalysisSeen,
     AutoscalerSeen,
@@ -210,9 +211,10 @@ class Gatherer:
             stable_since_seconds=arms.stable.serving_since_seconds if arms.stable is not None else None,
             canary_changes_seconds=(
                 *(arms.canary.pod_changes_seconds if arms.canary is not None else ()),
-                *status.departures,
+                *departures(status, arms.canary),
             ),
             outage=outage(status, arms.canary, now) if arms.are_read else None,
+            are_read=arms.are_read,
         )
         return self._analyst.look(key, watched, status, pods, now)
 

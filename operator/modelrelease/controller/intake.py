@@ -23,11 +23,13 @@ class Pods:
     stable_since_seconds: since when stable's oldest pod serves; history before that is another version's.
     canary_changes_seconds: when the canary's pods changed, as far as they show it; a warm-up begins at each.
     outage: from when to when there was no pod of the canary because others took it away.
+    are_read: False where pods cannot be read at present: what happens to them is not known.
     """
 
     stable_since_seconds: float | None = None
     canary_changes_seconds: tuple[float, ...] = ()
     outage: tuple[float, float] | None = None
+    are_read: bool = True
 
 
 @dataclass(frozen=True, slots=True)

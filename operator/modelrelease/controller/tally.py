@@ -32,8 +32,16 @@ def _decision(before: ReleaseStatus, after: ReleaseStatus, now: float) -> tuple[
     if after.step > before.step:
         return ("Started", "CanaryAvailable") if before.step == 0 else ("Advanced", _why(before, now))
     if after.weight < before.weight:
-        return "Withdrawn", "CanaryLost" if after.weight == 0 else "CapacityLost"
+        return "Withdrawn", _why_withdrawn(before, after)
     return None
+
+
+def _why_withdrawn(before: ReleaseStatus, after: ReleaseStatus) -> str:
+    if after.weight > 0:
+        return "CapacityLost"
+    if after.losses > before.losses:
+        return "CanaryLost"
+    return "WeightChanged" if after.fights > before.fights else "CanarySuspected"
 
 
 def _why(before: ReleaseStatus, now: float) -> str:

@@ -60,7 +60,7 @@ def deployment_seen(manifest: Manifest, pods: Sequence[Manifest], container: str
         pod_changes_seconds=tuple(changes),
         serving_since_seconds=min(since, default=None),
         asked_to_go_seconds=tuple(asked_to_go),
-        oldest_pod_seconds=min((moment for pod in living if (moment := _created(pod)) is not None), default=None),
+        created_seconds=tuple(sorted(moment for pod in living if (moment := _created(pod)) is not None)),
         has_crashed=any(_has_crashed(pod) for pod in living),
         crash_loop=any(_is_crash_looping(pod) for pod in living),
         restarts=restarts,

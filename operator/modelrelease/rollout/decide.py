@@ -14,6 +14,7 @@ from modelrelease.rollout.guard import (
     settings_edited,
     stamped,
     superseded,
+    suspicion,
     unreadable,
     verdict,
 )
@@ -62,7 +63,7 @@ RULES: tuple[Rule, ...] = (
 
 
 # Of these, what asks neither for pods nor for Deployments.
-WAY_BACK: tuple[Rule, ...] = (verdict, abort, deletion, weight_returned)
+WAY_BACK: tuple[Rule, ...] = (abort, deletion, weight_returned, suspicion)
 
 
 def decide(seen: Seen, now: float) -> Decision:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from modelrelease.api.images import image_tag
 from modelrelease.api.status import Outcome, Phase, ReleaseStatus
 from modelrelease.judge import Assessment
@@ -117,6 +119,38 @@ def verdict(seen: Seen, now: float) -> Decision | None:
     return retreat(seen, now, reason, sentence, Outcome.ROLLED_BACK)
 
 
+def suspicion(seen: Seen, now: float) -> Decision | None:
+    """What samples say against the canary while its pods cannot be read: reason enough for weight 0, but no verdict.
+
+    Pods that had just started, or were taken away, would make the same errors. The samples are judged again once pods
+    can be read: then it is a verdict, or the canary gets its weight back.
+    """
+    assessment = seen.analysis.assessment if seen.analysis is not None else None
+    status, route = seen.status, seen.route
+    if status.phase not in SHIFTING or assessment is None or not assessment.rollback or route is None:
+        return None
+    if route.weight_percent == 0 and status.weight == 0:
+        return None
+    sentence = (
+        f"{image_tag(status.canary.image)} has {blame(assessment)[1]}: {evidence_sentence(assessment)} Whether its "
+        "pods have just started, or were taken away, cannot be read at present: its weight is 0 until that is known."
+    )
+    return conclude(
+        seen,
+        now,
+        sentence,
+        changes=_without_weight(now),
+        effect=SetWeight(0) if route.weight_percent > 0 else None,
+        effect_first=True,
+        announcements=(Announcement("CanarySuspected", sentence, warning=True),),
+    )
+
+
+def _without_weight(now: float) -> dict[str, Any]:
+    """Status changes of a release that goes on, once there is reason to, from weight 0 to the weight of its step."""
+    return {"phase": Phase.PROGRESSING, "weight": 0, "confirmed_weight": 0, "step_started_at": now}
+
+
 def blame(assessment: Assessment) -> tuple[str, str]:
     """Condition reason and words for the metric that the judge blames."""
     return _BLAME.get(assessment.blame or "", ("Regression", "become worse than stable"))
@@ -203,13 +237,7 @@ def canary_lost(seen: Seen, now: float) -> Decision | None:
             seen,
             now,
             sentence,
-            changes={
-                "phase": Phase.PROGRESSING,
-                "weight": 0,
-                "confirmed_weight": 0,
-                "losses": status.losses + 1,
-                "step_started_at": now,
-            },
+            changes={**_without_weight(now), "losses": status.losses + 1},
             effect=SetWeight(0) if has_weight else None,
             effect_first=True,
             announcements=(Announcement("CanaryLost", sentence, warning=True),),
@@ -245,7 +273,7 @@ def _taken_away_since(canary: DeploymentSeen | None, lost_at: float) -> float | 
     earliest = lost_at - SEEN_WITHIN_SECONDS
     if canary is None:
         return earliest
-    oldest = canary.oldest_pod_seconds
+    oldest = min(canary.created_seconds, default=None)
     if canary.has_crashed or (oldest is not None and oldest < earliest):
         return None
     moments = (*canary.asked_to_go_seconds, *(() if oldest is None else (oldest,)))

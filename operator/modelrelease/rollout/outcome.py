@@ -81,7 +81,8 @@ def _with_figures(status: ReleaseStatus, seen: Seen, now: float) -> ReleaseStatu
         # What was read back is what status asked for until now, also where this very decision asks for something else.
         update["confirmed_weight"] = seen.status.weight
     if not at_rest:
-        update["analysis"] = analysis_status(seen.analysis, status.analysis, now)
+        if not seen.is_glance:  # its figures may change once pods can be read, and so may which of them are new
+            update["analysis"] = analysis_status(seen.analysis, status.analysis, now)
         if seen.analysis is not None and seen.analysis.state is not None and status.judge == seen.status.judge:
             update["judge"] = seen.analysis.state.to_json()
     figures: AnalysisStatus = update.get("analysis", status.analysis)
@@ -101,13 +102,27 @@ def _image_in_question(status: ReleaseStatus) -> str:
             return status.canary.image
 
 
-def _departures(status: ReleaseStatus, seen: Seen) -> list[float]:
-    """When pods of the canary were asked to go, as long as samples around that are to be left out of the evidence.
+def departures(status: ReleaseStatus, canary: DeploymentSeen | None) -> set[float]:
+    """When pods of the canary were asked to go, in unix seconds: those that still show it, those that status remembers,
+    and those that went while nobody looked.
 
-    Nothing else remembers it once a pod is gone, and its last requests are judged later than that. What pods that came
-    did is told by these themselves.
+    These are told by the pods that were made in their place at that moment. A canary that was given more pods since
+    status was written has new ones in nobody's place.
     """
-    moments = {*status.departures, *(seen.canary.asked_to_go_seconds if seen.canary is not None else ())}
+    moments = set(status.departures)
+    if canary is None:
+        return moments
+    moments.update(canary.asked_to_go_seconds)
+    looked_at = status.analysis.evaluated_at
+    if looked_at is not None and canary.replicas <= status.canary.replicas:
+        moments.update(created for created in canary.created_seconds if created > looked_at)
+    return moments
+
+
+def _departures(status: ReleaseStatus, seen: Seen) -> list[float]:
+    """Departures as long as samples around them are to be left out of the evidence: nothing else remembers them once a
+    pod is gone, and its last requests are judged later than that."""
+    moments = departures(status, seen.canary)
     state = seen.analysis.state if seen.analysis is not None else None
     if state is not None and status.snapshot is not None:
         analysis = status.snapshot.analysis

@@ -140,10 +140,13 @@ def _weight(seen: Seen, now: float) -> Decision | None:
 
 
 def weight_returned(seen: Seen, now: float) -> Decision | None:
-    """The canary has traffic again although the release is on its way back: all that this takes off is the weight."""
-    if seen.status.phase is not Phase.ROLLING_BACK or _stable_is_being_replaced(seen) or not _carries_traffic(seen):
+    """The canary has traffic again although it is meant to have none: all that this takes off is the weight."""
+    if _stable_is_being_replaced(seen) or not _carries_traffic(seen):
         return None
-    return _weight(seen, now)
+    if seen.status.phase is Phase.ROLLING_BACK:
+        return _weight(seen, now)
+    is_meant = seen.status.weight > 0
+    return None if is_meant else conclude(seen, now, seen.status.message, effect=SetWeight(0), effect_first=True)
 
 
 def _drain(seen: Seen, now: float) -> Decision | None:

@@ -79,8 +79,8 @@ class DeploymentSeen:
     """Since when its oldest ready pod is ready: what was measured before tells nothing about the pods of today."""
     asked_to_go_seconds: tuple[float, ...]
     """When those of its pods that are being deleted were asked to go."""
-    oldest_pod_seconds: float | None
-    """When the oldest of its pods that are not being deleted was created."""
+    created_seconds: tuple[float, ...]
+    """When those of its pods that are not being deleted were created, in order."""
     has_crashed: bool
     """A container of its pods ended with an error or was started again."""
     crash_loop: bool

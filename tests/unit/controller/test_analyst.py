@@ -421,6 +421,31 @@ async def test_the_warm_up_of_each_pod_is_left_out_where_another_one_follows_wit
     assert 0 == state.errors.step.canary_bad
 
 
+@pytest.mark.parametrize("is_taken_off", [False, True])
+async def test_what_was_judged_without_pods_is_judged_again_with_them(is_taken_off: bool) -> None:
+    """To the state that it would have if they had been read all the while; its weight may have been taken off."""
+    seeing, blind = Bench(), Bench()
+    for bench in (seeing, blind):
+        await bench.begun()
+    for second in range(60):
+        blind.pods = Pods(are_read=second < 10)
+        for bench in (seeing, blind):
+            bench.traffic(1, errors=5 if 20 <= second < 30 else 0)
+            await bench.tick()
+    suspected = blind.look()
+    assert suspected.assessment is not None
+    assert suspected.state is not None
+    assert (True, 0) == (suspected.assessment.rollback, suspected.state.errors.step.canary_bad)
+    if is_taken_off:
+        changes = {"step_started_at": blind.clock.now(), "judge": suspected.state.to_json()}
+        blind.status = blind.status.model_copy(update=changes)
+    blind.pods = Pods()
+    blind.look()
+    for _ in range(3):
+        seen, expected = await blind.tick(), await seeing.tick()
+    assert (expected.assessment, expected.state) == (seen.assessment, seen.state)
+
+
 HEALTH: dict[str, tuple[Any, MetricsHealth, str]] = {
     "fresh": (lambda bench: bench.traffic(3), MetricsHealth.FRESH, "fresh"),
     "no answer": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -125,13 +126,21 @@ async def _with_pod(**analysis: str) -> World:
     spec = cast(dict[str, Any], release(NEW_IMAGE)["spec"])
     world.apply(analysis={**spec["analysis"], "lag": "4s", **analysis})
     await world.run(60, until=lambda one: one.weight == 1)
-    canary = cast(dict[str, Any], world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY))
-    labels = canary["spec"]["selector"]["matchLabels"]
-    metadata = {"name": "p", "namespace": NAMESPACE, "labels": labels, "finalizers": ["example.com/still-going"]}
-    world.cluster.put(Kind.POD, cast(Manifest, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}))
+    _put_pod(world, "p")
     await world.run(600, until=lambda one: one.weight == 20)
     await world.run(6)
     return world
+
+
+def _put_pod(world: World, name: str, *, ready: bool = False) -> None:
+    """A pod of the canary; with `ready`, it is so from now on."""
+    canary = cast(dict[str, Any], world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY))
+    labels = canary["spec"]["selector"]["matchLabels"]
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": labels, "finalizers": ["example.com/still-going"]}
+    since = datetime.fromtimestamp(int(world.clock.now()), UTC).isoformat()
+    conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": since}] if ready else []
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": {"conditions": conditions}}
+    world.cluster.put(Kind.POD, cast(Manifest, pod))
 
 
 async def _lose(world: World) -> None:
@@ -262,13 +271,40 @@ async def test_the_route_and_prometheus_are_enough_to_take_a_bad_canary_off_the_
         world.restart()
     world.canary.error_rate = 1.0
     await world.run(15, until=lambda one: one.weight == 0)
-    assert "ErrorRateTooHigh" == world.status.outcome_reason
+    assert Phase.PROGRESSING is world.status.phase, "a suspicion is no verdict"
     # Somebody gives it traffic again, and nothing can be seen yet.
     world.touch(Kind.VIRTUAL_SERVICE, NAME, _with_weights(50))
     await world.run(15, until=lambda one: one.weight == 0)
     world.cluster.before_read = None
     await world.run(60, until=_ended)
     assert (Phase.ROLLED_BACK, "ErrorRateTooHigh") == (world.status.phase, world.status.outcome_reason)
+    assert 1 == world.announcer.reasons.count("CanarySuspected")
+
+
+@pytest.mark.parametrize("kinds", [(Kind.POD,), tuple(Kind)], ids=["a-glance", "nobody-looks"])
+@pytest.mark.parametrize("restarts", [False, True], ids=["one-process", "a-restart"])
+async def test_what_pods_did_that_came_and_went_unseen_is_no_evidence(kinds: tuple[Kind, ...], restarts: bool) -> None:
+    """A pod is evicted, and the one in its place fails until it is warm, while the operator sees no pods."""
+    world = await _with_pod(warmUp="8s")
+    await world.run(10)
+    _unreadable(world, kinds, Retryable("503"))
+    await world.run(2)
+    world.cluster.remove(Kind.POD, NAMESPACE, "p", force=True)
+    _put_pod(world, "q")
+    for _ in range(5):
+        world.metrics.count_each(CANARY, "canary", [5.0] * 20, code="503", namespace=NAMESPACE)
+        await world.run(1)
+    _put_pod(world, "q", ready=True)
+    for _ in range(5):
+        world.metrics.count_each(CANARY, "canary", [5.0] * 20, code="503", namespace=NAMESPACE)
+        await world.run(1)
+    await world.run(10)
+    assert (0 if kinds == (Kind.POD,) else 20) == world.weight
+    if restarts:
+        world.restart()
+    world.cluster.before_read = None
+    await world.run(900, until=_ended)
+    assert Phase.SUCCEEDED is world.status.phase
 
 
 def _with_weights(canary: int) -> Callable[[dict[str, Any]], None]:

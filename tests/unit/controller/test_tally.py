@@ -8,7 +8,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from modelrelease.api.status import Phase
+from modelrelease.controller.tally import tally
 from simulation import Canary, World
+from simulation.looks import NOW, spec_of, status_of
 
 Counted = Callable[[str], dict[tuple[str, ...], float]]
 
@@ -114,3 +116,18 @@ async def test_time_is_a_reason_of_its_own(counted: Counted) -> None:
     world = await begun(strategy={"advance": "Time"})
     await world.run(300, until=lambda one: one.weight == 5)
     assert counted("decisions_total")["Advanced", "Time"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"weight": 5, "step": 2}, "CapacityLost"),
+        ({"weight": 0, "losses": 1}, "CanaryLost"),
+        ({"weight": 0, "step": 1, "fights": 1}, "WeightChanged"),
+        ({"weight": 0}, "CanarySuspected"),
+    ],
+)
+def test_why_weight_was_taken_back(counted: Counted, change: dict[str, int], expected: str) -> None:
+    before = status_of(spec_of())
+    tally(before, before.model_copy(update=change), NOW)
+    assert {("Withdrawn", expected): 1} == counted("decisions_total")

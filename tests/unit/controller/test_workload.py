@@ -228,7 +228,7 @@ def test_the_oldest_pod_is_one_that_stays() -> None:
         _pod(metadata={"creationTimestamp": later}),
         _pod(metadata={"creationTimestamp": "2027-01-15T08:01:00Z"}),
     ]
-    assert READY_SECONDS + 30 == deployment_seen(_deployment(), pods, None).oldest_pod_seconds
+    assert (READY_SECONDS + 30,) == deployment_seen(_deployment(), pods, None).created_seconds[:1]
 
 
 @pytest.mark.parametrize(

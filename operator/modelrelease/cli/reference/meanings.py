@@ -33,6 +33,8 @@ MEANINGS: dict[str, str] = {
     "CanaryLost": "The canary has no available pod; its weight went to 0. While stable is being replaced, stable goes "
     "back to its old image.",
     "CanaryScaled": "The canary gets more pods before it gets more traffic.",
+    "CanarySuspected": "The samples speak against the canary while its pods cannot be read; its weight is 0 until they "
+    "can, and then it is rolled back, or gets its weight back.",
     "CanaryUnavailable": "The canary lost its pods and none came back within `strategy.progressDeadline`.",
     "CapacityLost": "Fewer canary pods are available than the step needs; the weight went down to a step that they "
     "can carry.",
