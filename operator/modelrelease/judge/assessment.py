@@ -77,7 +77,7 @@ def shares(state: State, settings: Settings) -> dict[Blame, float]:
         ceilings.append("errors-ceiling")
     if settings.latency.ceiling_ms is not None:
         ceilings.append("latency-ceiling")
-    concurrent = 1 - BAKE_SHARE - (CEILING_SHARE if ceilings else 0.0)
+    concurrent = concurrent_share(settings)
     latency = state.latency_share
     divided: dict[Blame, float] = {
         "errors": concurrent * (1 - latency),
@@ -90,6 +90,12 @@ def shares(state: State, settings: Settings) -> dict[Blame, float]:
 
 Parts = dict[Blame, tuple[float, float]]
 """(log of the evidence, log of its share of the false-rollback probability) per part."""
+
+def concurrent_share(settings: Settings) -> float:
+    """The part of the false-rollback probability that both metrics' comparisons with stable have together."""
+    has_ceilings = settings.errors.ceiling is not None or settings.latency.ceiling_ms is not None
+    return 1 - BAKE_SHARE - (CEILING_SHARE if has_ceilings else 0.0)
+
 
 
 def _log_evidence(state: State, settings: Settings) -> Parts:

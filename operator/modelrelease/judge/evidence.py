@@ -47,6 +47,16 @@ STAKE_LIMIT = 0.98
 PRIOR_BAD = 0.5
 """Pseudo-count that keeps an estimated rate off 0 (Jeffreys); estimates only choose stakes, they are never evidence."""
 
+STABLE_ERRORS = 1.0
+"""Standard errors by which stable's bad requests may exceed what is expected of a window, and one bad request of the
+canary still suffice where the stakes were lowered to what suffices."""
+
+_SPARE = 1.01
+"""How much more than enough a lowered stake wins, for rounding."""
+
+_MOST_LOG = 500.0
+"""A worth of e^500 is as decisive as any higher one, which a float may not hold."""
+
 _ROUNDS = 3
 """Rounds of the projection in ``place``; the first is exact for rare bad requests, three do for all rates."""
 
@@ -230,7 +240,21 @@ class Comparisons:
     stable_rate: Array
 
 
-def compare(these: Comparisons) -> tuple[Array, Array]:
+@dataclass(frozen=True, slots=True)
+class Purses:
+    """What the rollback bets of each comparison are played with, before the window.
+
+    logs: logarithms of what each effect has staked, shape (n, 6).
+    kept: what all effects together have not staked, a share of 1, shape (n,).
+    enough: the worth of all together at which the canary is rolled back, shape (n,).
+    """
+
+    logs: Array
+    kept: Array
+    enough: Array
+
+
+def compare(these: Comparisons, purses: Purses) -> tuple[Array, Array]:
     """Log factors for rollback, shape (n, 6), and for promotion, shape (n, 3).
 
     Zero where an arm has no requests (nothing to compare); for rollback also where the margin reaches 1 (nothing is
@@ -245,9 +269,38 @@ def compare(these: Comparisons) -> tuple[Array, Array]:
     limits = ratios * rate + increases
     rates = np.concatenate((alternatives(limits[:, :1]), np.broadcast_to(rate, (len(rate), len(GATE_STAKES)))), axis=1)
     bets = place(rates, rate, Margin(ratios, increases), traffic_ratio, _COLUMN_PARTS)
+    bets = _no_more_than_needed(these, bets, purses)
     grown = log_factors(these.canary_bad[:, np.newaxis], canary, these.stable_bad[:, np.newaxis], stable, bets)
     grown = np.where(both & (limits < 1), grown, 0.0) / these.dispersion[:, np.newaxis]
     return grown[:, : len(EFFECT_WEIGHTS)], grown[:, len(EFFECT_WEIGHTS) :]
+
+
+def _no_more_than_needed(these: Comparisons, bets: Bets, purses: Purses) -> Bets:
+    """The bets with lower stakes where one bad request of the canary would bring more than a rollback takes.
+
+    Where requests are few, a bad one may be worth a factor of 90: what it wins beyond the limit is won for nothing, and
+    paid for with each good request before it. So all stakes of a metric are lowered alike until one bad request among
+    good ones just suffices (after Fischer, Ramdas 2024). Stakes may be any that the past has chosen: the guarantee
+    stays as it is, and only its unused part shrinks.
+    """
+    effects = len(EFFECT_WEIGHTS)
+    canary_lost, canary_served, stable_lost, stable_served = (one[:, :effects] for one in bets.log_outcomes())
+    expected = these.stable * these.stable_rate
+    stable_bad = np.minimum(expected + STABLE_ERRORS * np.sqrt(expected), these.stable)[:, np.newaxis]
+    one_bad = canary_lost + np.maximum(these.canary - 1, 0)[:, np.newaxis] * canary_served
+    one_bad += stable_bad * stable_lost + (these.stable[:, np.newaxis] - stable_bad) * stable_served
+    won = purses.logs + one_bad / these.dispersion[:, np.newaxis]
+    close = np.flatnonzero(np.max(won, axis=1) > np.log(purses.enough - purses.kept))
+    if not close.size:
+        return bets
+    before, after = (np.exp(np.minimum(logs[close], _MOST_LOG)) @ EFFECT_WEIGHTS for logs in (purses.logs, won))
+    missing = _SPARE * purses.enough[close] - purses.kept[close] - before
+    # The worth is close to linear in the stakes, and above the line where bursts are discounted.
+    gain = after - before
+    part = np.divide(missing, gain, out=np.ones_like(missing), where=(missing > 0) & (missing < gain))
+    lowered = np.ones_like(bets.canary_stake)
+    lowered[close, :effects] = part[:, np.newaxis]
+    return Bets(bets.canary_null, bets.stable_null, bets.canary_stake * lowered, bets.stable_stake * lowered)
 
 
 _COLUMN_MARGIN = np.repeat((0, 1), (len(EFFECT_WEIGHTS), len(GATE_STAKES)))

@@ -72,6 +72,12 @@ def restart(logs: Array, restarts: NDArray[np.int64], stale_log: float = STALE_L
     return np.where(due, np.logaddexp(fresh, logs), logs), restarts + due
 
 
+def kept(restarts: NDArray[np.int64]) -> Array:
+    """What all effects together (last axis) have not staked, a share of 1."""
+    not_staked: Array = _unspent(restarts) @ EFFECT_WEIGHTS
+    return not_staked
+
+
 def log_evidence(logs: Array, restarts: NDArray[np.int64]) -> Array:
     """``Mixture.log_evidence`` for arrays whose last axis is the effects."""
     return log_sum_exp(np.log(EFFECT_WEIGHTS) + np.logaddexp(logs, np.log(_unspent(restarts))))

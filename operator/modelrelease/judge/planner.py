@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_ndtr, ndtr
 
-from modelrelease.judge.assessment import BAKE_SHARE, CEILING_SHARE
+from modelrelease.judge.assessment import concurrent_share
 from modelrelease.judge.evidence import (
     EFFECT_WEIGHTS,
     EFFECTS,
@@ -120,8 +120,7 @@ def requests_to_pass(settings: Settings, rates: Rates, margin: Margin, *, disper
 
 def default_share(settings: Settings) -> float:
     """Part of the false-rollback probability that errors, and latency where it can be resolved, have each."""
-    ceilings = settings.errors.ceiling is not None or settings.latency.ceiling_ms is not None
-    return (1 - BAKE_SHARE - (CEILING_SHARE if ceilings else 0.0)) / 2
+    return concurrent_share(settings) / 2
 
 
 def seconds_to_gate(state: State, settings: Settings, *, canary_rps: float, stable_rps: float) -> float | None:

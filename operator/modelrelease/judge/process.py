@@ -14,18 +14,19 @@ from itertools import chain
 
 import numpy as np
 
-from modelrelease.judge.assessment import verdict
+from modelrelease.judge.assessment import concurrent_share, verdict
 from modelrelease.judge.evidence import (
     Array,
     Comparisons,
     Counts,
+    Purses,
     alternatives,
     compare,
     log_factors_alone,
     smoothed_rate,
 )
 from modelrelease.judge.latency import TARGET_EXCEEDANCE, histogram_of
-from modelrelease.judge.mixture import LOST, Mixture, restart, stored
+from modelrelease.judge.mixture import LOST, Mixture, kept, restart, stored
 from modelrelease.judge.plan import MetricName, Plan, plan_of
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import Settings
@@ -76,11 +77,15 @@ def _observe_block(releases: Sequence[tuple[State, Settings, Window]]) -> list[S
 @dataclass(slots=True)
 class _Metric:
     """One metric while a window is judged: what changes of ``before``. Made once per window, and so is the state: the
-    many small objects are what judging thousands of releases costs."""
+    many small objects are what judging thousands of releases costs.
+
+    enough: the worth of the bets at which the canary is rolled back, whatever the other parts of the evidence say.
+    """
 
     before: MetricState
     plan: Plan
     past: tuple[int, int]
+    enough: float
     step: Counts
     pending: Counts
     concurrent: Mixture
@@ -123,9 +128,11 @@ def _opened(
         state = with_threshold(state, settings)
     canary, stable = window.canary, window.stable
     counts = Counts(canary.errors, canary.requests, stable.errors, stable.requests)
-    errors = _with_counts(state.errors, counts, _plan(settings, state.step, "errors", plans))
+    alpha, share = settings.false_rollback_probability, state.latency_share
+    most = 1 / (alpha * concurrent_share(settings))
+    errors = _with_counts(state.errors, counts, _plan(settings, state.step, "errors", plans), most / (1 - share))
     counts = _slow_counts(window, state.latency.bound_ms)
-    latency = _with_counts(state.latency, counts, _plan(settings, state.step, "latency", plans))
+    latency = _with_counts(state.latency, counts, _plan(settings, state.step, "latency", plans), most / share)
     if errors.ceiling is not None and settings.errors.ceiling is not None:
         errors.ceiling = _grown_alone(
             errors.ceiling, (canary.errors, canary.requests), settings.errors.ceiling, state.errors
@@ -145,7 +152,7 @@ def _plan(settings: Settings, step: int, name: MetricName, plans: dict[tuple[int
     return found
 
 
-def _with_counts(metric: MetricState, counts: Counts, plan: Plan) -> _Metric:
+def _with_counts(metric: MetricState, counts: Counts, plan: Plan, enough: float) -> _Metric:
     past, step, waiting, bake = metric.past, metric.step, metric.pending, metric.bake
     if plan.weight == 0:
         past = past[0] + counts.stable_bad, past[1] + counts.stable
@@ -155,7 +162,7 @@ def _with_counts(metric: MetricState, counts: Counts, plan: Plan) -> _Metric:
         waiting = waiting + counts if waiting.stable or waiting.canary else counts
     if plan.weight == 100 and bake is not None and metric.bake_limit is not None:
         bake = _grown_alone(bake, (counts.canary_bad, counts.canary), metric.bake_limit, metric)
-    return _Metric(metric, plan, past, step, waiting, metric.concurrent, metric.gate, metric.ceiling, bake)
+    return _Metric(metric, plan, enough, past, step, waiting, metric.concurrent, metric.gate, metric.ceiling, bake)
 
 
 def _compare(due: Sequence[_Metric]) -> None:
@@ -177,11 +184,11 @@ def _compare(due: Sequence[_Metric]) -> None:
         )
         for metric in due
     )
-    *seen, bad, requests, typical = _array(rows, len(due)).T
+    *seen, bad, requests, typical, enough = _array(rows, len(due)).T
     columns: list[Array] = [*seen, smoothed_rate(bad, requests, typical)]
-    rollback, gate = compare(Comparisons(*columns))
     logs, restarts = restart(
         _array((metric.concurrent.logs for metric in due), len(due)),
+            metric.enough,
         _array((metric.concurrent.restarts for metric in due), len(due)).astype(np.int64),
     )
     grown = stored(np.maximum(logs + rollback, LOST)).tolist(), restarts.tolist()
@@ -192,6 +199,7 @@ def _compare(due: Sequence[_Metric]) -> None:
         metric.pending = _NOTHING
 
 
+    rollback, gate = compare(Comparisons(*columns), Purses(logs, kept(restarts), enough))
 _NOTHING = Counts()
 
 

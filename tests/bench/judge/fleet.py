@@ -11,19 +11,21 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from modelrelease.judge.assessment import BAKE_SHARE
+from modelrelease.judge.assessment import BAKE_SHARE, concurrent_share
 from modelrelease.judge.evidence import (
     EFFECT_WEIGHTS,
     GATE_STAKES,
     PRIOR_BAD,
     Comparisons,
+    Purses,
     compare,
     gate_log_evidence,
 )
 from modelrelease.judge.latency import TARGET_EXCEEDANCE
-from modelrelease.judge.mixture import START_SHARE, log_evidence, restart
+from modelrelease.judge.mixture import START_SHARE, kept, log_evidence, restart
 from modelrelease.judge.plan import TYPICAL_ERROR_RATE
 from modelrelease.judge.settings import Settings
+from modelrelease.judge.steps import UNRESOLVED_LATENCY_SHARE
 
 Floats = NDArray[np.float64]
 
@@ -56,9 +58,10 @@ class Side:
 
 @dataclass
 class MetricFleet:
-    """One metric of all releases."""
+    """One metric of all releases. ``enough``: the worth of its rollback bets at which a release is rolled back."""
 
     count: int
+    enough: float
     ratio: Floats
     increase: float
     typical_rate: float
@@ -93,6 +96,7 @@ class MetricFleet:
         due = waiting.stable * weights >= 100 - weights
         judged = waiting.cleared(~due)
         rate = (self.past_bad + PRIOR_BAD) / (self.past + PRIOR_BAD / self.typical_rate)
+        logs, restarts = restart(self.logs, self.restarts)
         grown, gate = compare(
             Comparisons(
                 judged.canary_bad,
@@ -104,9 +108,9 @@ class MetricFleet:
                 np.maximum(gate_increase, self.increase),
                 self.dispersion,
                 rate,
-            )
+            ),
+            Purses(logs, kept(restarts), np.full(self.count, self.enough)),
         )
-        logs, restarts = restart(self.logs, self.restarts)
         self.logs = np.where(due[:, None], logs, self.logs) + grown
         self.restarts = np.where(due[:, None], restarts, self.restarts)
         self.gate += gate
@@ -140,8 +144,14 @@ class Fleet:
         tolerance = settings.errors
         self.settings = settings
         self.count = count
+        self.resolvable = latency_ratio is not None
+        latency_share = 0.5 if self.resolvable else UNRESOLVED_LATENCY_SHARE
+        shares = concurrent_share(settings) * np.array([1 - latency_share, latency_share])
+        self.log_shares = np.log(shares)
+        enough = 1 / (settings.false_rollback_probability * shares)
         self.errors = MetricFleet(
             count,
+            float(enough[0]),
             np.full(count, tolerance.max_ratio),
             tolerance.max_increase,
             TYPICAL_ERROR_RATE,
@@ -149,13 +159,17 @@ class Fleet:
             errors_past[1].astype(float),
             phi[0],
         )
-        self.resolvable = latency_ratio is not None
         ratio = latency_ratio if latency_ratio is not None else np.full(count, settings.latency.max_ratio)
         self.latency = MetricFleet(
-            count, ratio, 0.0, TARGET_EXCEEDANCE, slow_past[0].astype(float), slow_past[1].astype(float), phi[1]
+            count,
+            float(enough[1]),
+            ratio,
+            0.0,
+            TARGET_EXCEEDANCE,
+            slow_past[0].astype(float),
+            slow_past[1].astype(float),
+            phi[1],
         )
-        latency_share = 0.5 if self.resolvable else 0.1
-        self.log_shares = np.log((1 - BAKE_SHARE) * np.array([1 - latency_share, latency_share]))
         self.step = np.zeros(count, dtype=np.int64)
         self.rolled_back = np.zeros(count, dtype=bool)
         self._weights = np.array(settings.weights, dtype=float)

@@ -282,9 +282,8 @@ def _gate(
     """Canary requests until the gate is passed; NaN where it is not."""
     ones = np.ones(count)
     typical = rates[1]
-    metric = MetricFleet(
-        count, margin.ratio * ones, 0.0, typical, rng.binomial(60_000, rates[1], count) * 1.0, 60_000 * ones, ones
-    )
+    past = rng.binomial(60_000, rates[1], count) * 1.0
+    metric = MetricFleet(count, math.inf, margin.ratio * ones, 0.0, typical, past, 60_000 * ones, ones)
     passed_at = np.full(count, math.nan)
     sizes = per_window, round(per_window * (100 - weight) / weight)
     for index in range(1, windows + 1):

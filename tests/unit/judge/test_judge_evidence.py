@@ -15,6 +15,7 @@ from modelrelease.judge.evidence import (
     GATE_STAKES,
     Comparisons,
     Margin,
+    Purses,
     alternatives,
     compare,
     log_factors,
@@ -34,7 +35,14 @@ def binomial(n: int, p: float) -> Floats:
     return np.exp(logs)
 
 
-def expected_factor(canary: int, stable: int, rates: tuple[float, float], case: Comparisons) -> tuple[Floats, Floats]:
+def purses(count: int = 1, short_by: float = math.inf) -> Purses:
+    """All staked and worth 1, where ``short_by`` times as much is enough for a rollback."""
+    return Purses(np.zeros((count, len(EFFECT_WEIGHTS))), np.zeros(count), np.full(count, short_by))
+
+
+def expected_factor(
+    canary: int, stable: int, rates: tuple[float, float], case: Comparisons, short_by: float = math.inf
+) -> tuple[Floats, Floats]:
     """E f over all outcomes, by enumeration: for each rollback bet, for each gate bet."""
     xc, xs = (x.ravel().astype(float) for x in np.meshgrid(np.arange(canary + 1), np.arange(stable + 1), indexing="ij"))
     chance = np.outer(binomial(canary, rates[0]), binomial(stable, rates[1])).ravel()
@@ -47,7 +55,7 @@ def expected_factor(canary: int, stable: int, rates: tuple[float, float], case: 
         *(np.full(count, x[0]) for x in (case.ratio, case.increase, case.gate_increase, case.dispersion)),
         np.full(count, case.stable_rate[0]),
     )
-    rollback, gate = compare(rows)
+    rollback, gate = compare(rows, purses(count, short_by))
     return chance @ np.exp(rollback), chance @ np.exp(gate)
 
 
@@ -70,7 +78,7 @@ def test_no_bet_is_better_than_fair_while_the_canary_is_within_the_margin(canary
         limit = ratio * stable_rate + increase
         canary_rate = min(1.0, limit) * rng.choice([1.0, 1.0, 0.6, 0.0])
         case = settings_of(ratio, increase, increase, guess)
-        rollback, _ = expected_factor(canary, stable, (canary_rate, stable_rate), case)
+        rollback, _ = expected_factor(canary, stable, (canary_rate, stable_rate), case, rng.choice([math.inf, 6, 1.5]))
         assert rollback.max() <= 1 + 1e-12
 
 
@@ -132,14 +140,15 @@ def test_bursts_up_to_phi_keep_the_bets_fair(size: int) -> None:
         assert (chance @ np.exp(grown)).max() <= 1 + 1e-12
 
 
-def test_one_more_canary_error_raises_and_one_more_stable_error_lowers_the_evidence() -> None:
+@pytest.mark.parametrize("short_by", [math.inf, 20.0, 2.0])
+def test_one_more_canary_error_raises_and_one_more_stable_error_lowers_the_evidence(short_by: float) -> None:
     """(e), for every bet; the gates the other way round."""
     base = settings_of(1.1, 0.001, 0.01, 0.01)
 
     def factor(canary_bad: int, stable_bad: int) -> tuple[Floats, Floats]:
         counts = (np.array([float(x)]) for x in (canary_bad, 50, stable_bad, 200))
         rest = (base.ratio, base.increase, base.gate_increase, base.dispersion, base.stable_rate)
-        return compare(Comparisons(*counts, *rest))
+        return compare(Comparisons(*counts, *rest), purses(1, short_by))
 
     for canary_bad, stable_bad in itertools.product((0, 1, 7, 49), (0, 1, 7, 199)):
         rollback, gate = factor(canary_bad, stable_bad)
@@ -148,6 +157,24 @@ def test_one_more_canary_error_raises_and_one_more_stable_error_lowers_the_evide
         assert (more_stable[0] < rollback).all()
         assert (more_canary[1] < gate).all()
         assert (more_stable[1] > gate).all()
+
+
+@pytest.mark.parametrize("phi", [1.0, 1.7])
+@pytest.mark.parametrize("canary", [1, 4])
+def test_no_more_is_staked_than_one_bad_request_needs_to_bring_what_is_missing(canary: int, phi: float) -> None:
+    """One bad request of the canary suffices, and the good ones before it cost less than with the full stakes."""
+    counts = settings_of(1.0, 0.0, 0.0, 0.005, phi)
+    stable, short_by = 99.0 * canary, 1.8
+
+    def worth(canary_bad: int, stable_bad: int, short_by: float) -> float:
+        seen = (np.array([float(x)]) for x in (canary_bad, canary, stable_bad, stable))
+        rest = (counts.ratio, counts.increase, counts.gate_increase, counts.dispersion, counts.stable_rate)
+        rollback, _ = compare(Comparisons(*seen, *rest), purses(1, short_by))
+        return float(np.exp(rollback[0]) @ EFFECT_WEIGHTS)
+
+    assert short_by <= worth(1, 1, short_by) < worth(1, 1, math.inf)
+    assert worth(0, 1, math.inf) < worth(0, 1, short_by) < 1
+    assert worth(1, 1, math.inf) == worth(1, 1, 1e6)
 
 
 def test_without_increase_and_for_rare_errors_it_is_the_conditional_binomial_likelihood_ratio() -> None:
@@ -172,7 +199,7 @@ def test_extreme_counts_give_finite_evidence(canary: int, stable: int, rate: flo
         counts = (np.array([float(x)]) for x in (canary_bad, canary, stable_bad, stable))
         for ratio, increase, gate_increase in ((1.0, 0.0, 0.0), (1.1, 0.001, 0.5), (5.0, 0.0, 0.2)):
             rest = (np.array([float(x)]) for x in (ratio, increase, gate_increase, 1.0, rate))
-            rollback, gate = compare(Comparisons(*counts, *rest))
+            rollback, gate = compare(Comparisons(*counts, *rest), purses())
             assert np.isfinite(rollback).all()
             assert np.isfinite(gate).all()
             if canary == 0 or stable == 0:
@@ -183,7 +210,7 @@ def test_extreme_counts_give_finite_evidence(canary: int, stable: int, rate: flo
 
 def test_shapes_of_a_comparison() -> None:
     rows = (np.full(7, x) for x in (1.0, 50.0, 1.0, 200.0, 1.1, 0.001, 0.01, 1.0, 0.005))
-    rollback, gate = compare(Comparisons(*rows))
+    rollback, gate = compare(Comparisons(*rows), purses(7))
     assert rollback.shape == (7, len(EFFECT_WEIGHTS))
     assert gate.shape == (7, len(GATE_STAKES))
     assert EFFECT_WEIGHTS.sum() == pytest.approx(1.0)

@@ -32,7 +32,8 @@ def tolerance(probability: float, count: int = RELEASES) -> float:
 
 def errors(count: int = RELEASES, stable_rate: float = 0.005, **changes: object) -> MetricFleet:
     past = np.full(count, 20_000.0)
-    metric = MetricFleet(count, np.full(count, RATIO), INCREASE, 0.005, past * stable_rate, past, np.ones(count))
+    ratio = np.full(count, RATIO)
+    metric = MetricFleet(count, 100.0, ratio, INCREASE, 0.005, past * stable_rate, past, np.ones(count))
     for name, value in changes.items():
         setattr(metric, name, value)
     return metric
@@ -252,7 +253,7 @@ def test_a_bound_from_a_young_stable_does_not_hold_up_an_equal_canary(
     assert chosen, "a case without any bound tests nothing"
     r, bad, share = (np.array(column, dtype=float) for column in zip(*chosen, strict=True))
     ones = np.ones(len(r))
-    metric = MetricFleet(len(r), r, 0.0, 0.01, bad, past * ones, ones)
+    metric = MetricFleet(len(r), 100.0, r, 0.0, 0.01, bad, past * ones, ones)
     increase, waited = 100 * harm / 5, np.zeros(len(r))
     # With a budget of 4 % harm at the next weight some 200 canary requests are needed, with 40 % some ten.
     patience = 1200 if harm < 0.01 else 120
