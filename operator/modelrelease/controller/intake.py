@@ -90,11 +90,13 @@ class Intake:
         }
 
     def advanced(self, state: State, samples: Samples, excluded: Sequence[Excluded], *, until: float) -> State:
-        """The state after all windows up to `until` that are complete, without what is excluded (in order of time)."""
-        for begins, ends in excluded:
+        """The state after all windows up to `until` that are complete, without what is excluded."""
+        change = state.transition
+        changes = [] if change is None else [(change.left_seconds, change.entered_seconds)]
+        for begins, ends in sorted([*excluded, *changes]):
             if until <= begins:
                 break
-            # Also where a window was still open when the pods changed: it must not reach over that.
+            # Also where a window was still open when the pods or the weight changed: it must not reach over that.
             state = skip_to(self._observed(state, samples, begins), at_seconds=ends)
         return self._observed(state, samples, until)
 

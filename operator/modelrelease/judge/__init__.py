@@ -12,7 +12,7 @@ from modelrelease.judge.planner import Estimate, Rates, requests_to_detect, requ
 from modelrelease.judge.process import observe, observe_many
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import ErrorTolerance, LatencyTolerance, Settings
-from modelrelease.judge.state import Blame, State
+from modelrelease.judge.state import Blame, State, Transition
 from modelrelease.judge.steps import begin, enter_step, history_shortfall, skip_to
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Series",
     "Settings",
     "State",
+    "Transition",
     "Window",
     "assess",
     "begin",

@@ -11,6 +11,7 @@ from modelrelease.judge.latency import quantile_ms
 from modelrelease.judge.mixture import Mixture
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.state import Blame, MetricState, State
+from modelrelease.judge.steps import entered
 
 BAKE_SHARE = 0.04
 """The bake's part of the false-rollback probability. At 100 % requests are plentiful: it needs little."""
@@ -57,7 +58,9 @@ class Assessment:
 
 
 def assess(state: State, settings: Settings) -> Assessment:
-    """What the state says: roll back, grow, or neither yet."""
+    """What the state says: roll back, grow, or neither yet. A step that has begun has its own gate, with nothing in it
+    as long as requests of the one before are judged."""
+    state = entered(state, settings)
     parts = _log_evidence(state, settings)
     metrics = (_assess_errors(state, settings, parts), _assess_latency(state, settings, parts))
     weight = settings.weights[state.step] if state.step >= 0 else 0
@@ -88,14 +91,14 @@ def shares(state: State, settings: Settings) -> dict[Blame, float]:
     return divided | dict.fromkeys(ceilings, CEILING_SHARE / max(1, len(ceilings)))
 
 
-Parts = dict[Blame, tuple[float, float]]
-"""(log of the evidence, log of its share of the false-rollback probability) per part."""
-
 def concurrent_share(settings: Settings) -> float:
     """The part of the false-rollback probability that both metrics' comparisons with stable have together."""
     has_ceilings = settings.errors.ceiling is not None or settings.latency.ceiling_ms is not None
     return 1 - BAKE_SHARE - (CEILING_SHARE if has_ceilings else 0.0)
 
+
+Parts = dict[Blame, tuple[float, float]]
+"""(log of the evidence, log of its share of the false-rollback probability) per part."""
 
 
 def _log_evidence(state: State, settings: Settings) -> Parts:

@@ -31,6 +31,7 @@ from modelrelease.judge.plan import Plan, plan_of
 from modelrelease.judge.process import stable_known
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.state import MetricState, State
+from modelrelease.judge.steps import entered
 
 SPREAD_EFFECTS = 0.9
 """Part of log(1/weight) that spreading the stake costs; neighbouring effects win too (from simulation)."""
@@ -128,6 +129,7 @@ def seconds_to_gate(state: State, settings: Settings, *, canary_rps: float, stab
 
     0 where it is passed or none is needed (the bake); None: never at this traffic, or not in a step.
     """
+    state = entered(state, settings)
     if state.step < 0:
         return None
     if settings.weights[state.step] == 100:

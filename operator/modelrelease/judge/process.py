@@ -31,7 +31,7 @@ from modelrelease.judge.plan import MetricName, Plan, plan_of
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.state import MetricState, State
-from modelrelease.judge.steps import with_threshold
+from modelrelease.judge.steps import entered, with_threshold
 
 BLOCK = 250
 """Releases that are judged in one array operation: enough to make its overhead small, few enough for the cache."""
@@ -41,7 +41,8 @@ def observe(state: State, settings: Settings, window: Window) -> State:
     """The state after a window. One that is already judged changes nothing, so that a gap can be replayed safely.
 
     Raises:
-        ValueError: the window is partly judged already, so its counts cannot be told apart.
+        ValueError: the window is partly judged already, or reaches over a change of the weight, so its counts cannot
+            be told apart.
     """
     return observe_many([(state, settings, window)])[0]
 
@@ -84,8 +85,8 @@ class _Metric:
 
     before: MetricState
     plan: Plan
-    past: tuple[int, int]
     enough: float
+    past: tuple[int, int]
     step: Counts
     pending: Counts
     concurrent: Mixture
@@ -122,6 +123,13 @@ def _opened(
     """The release with a window's requests counted, and everything judged that needs no comparison with stable."""
     if window.end_seconds <= state.cursor_seconds:
         return None
+    following = state.transition
+    if following is not None and window.start_seconds >= following.left_seconds:
+        if window.end_seconds <= following.entered_seconds:
+            return None
+        state = entered(state, settings)
+    elif following is not None and window.end_seconds > following.left_seconds:
+        raise ValueError(f"a window to {window.end_seconds} reaches over the weight's change {following.left_seconds}")
     if window.start_seconds < state.cursor_seconds:
         raise ValueError(f"a window from {window.start_seconds} reaches back over the cursor {state.cursor_seconds}")
     if state.latency.bound_ms is None:
@@ -181,6 +189,7 @@ def _compare(due: Sequence[_Metric]) -> None:
             metric.before.dispersion,
             *metric.known,
             metric.plan.typical_rate,
+            metric.enough,
         )
         for metric in due
     )
@@ -188,9 +197,9 @@ def _compare(due: Sequence[_Metric]) -> None:
     columns: list[Array] = [*seen, smoothed_rate(bad, requests, typical)]
     logs, restarts = restart(
         _array((metric.concurrent.logs for metric in due), len(due)),
-            metric.enough,
         _array((metric.concurrent.restarts for metric in due), len(due)).astype(np.int64),
     )
+    rollback, gate = compare(Comparisons(*columns), Purses(logs, kept(restarts), enough))
     grown = stored(np.maximum(logs + rollback, LOST)).tolist(), restarts.tolist()
     gates = stored(_array((metric.gate for metric in due), len(due)) + gate).tolist()
     for metric, log, count, promotion in zip(due, *grown, gates, strict=True):
@@ -199,7 +208,6 @@ def _compare(due: Sequence[_Metric]) -> None:
         metric.pending = _NOTHING
 
 
-    rollback, gate = compare(Comparisons(*columns), Purses(logs, kept(restarts), enough))
 _NOTHING = Counts()
 
 
@@ -221,6 +229,7 @@ def _closed(one: _Open, settings: Settings) -> State:
         before.stable_before,
         before.stable_step.plus(histogram_of(one.window.stable)),
         before.canary_step.plus(histogram_of(one.window.canary)),
+        before.transition,
     )
     if state.blame is not None or (blame := verdict(state, settings)) is None:
         return state

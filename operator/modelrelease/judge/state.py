@@ -14,7 +14,7 @@ from modelrelease.judge.mixture import Mixture
 
 Blame = Literal["errors", "latency", "errors-ceiling", "latency-ceiling", "errors-bake", "latency-bake"]
 
-_VERSION = 2
+_VERSION = 3
 
 _MILLIONTHS = 1e6
 """Logarithms have six decimals (see ``mixture.stored``): whole numbers of these are shorter, and as exact."""
@@ -51,6 +51,20 @@ class MetricState:
 
 
 @dataclass(frozen=True, slots=True)
+class Transition:
+    """A step that has begun while requests of the one before it are still to be judged; unix seconds.
+
+    step: index of the new step.
+    left_seconds: windows up to here belong to the step before.
+    entered_seconds: windows from here on belong to the new one. In between the weight changed: nothing counts.
+    """
+
+    step: int
+    left_seconds: float
+    entered_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """The judge of one release between two grid points; never changed, only replaced.
 
@@ -58,6 +72,7 @@ class State:
     step: index into the settings' weights; -1 before the first.
     blame: what the verdict against the canary is for; None without one. Once set it stays.
     latency_share: latency's share of the false-rollback probability; fixed with the first step.
+    transition: the step that comes next, until its first window; None otherwise.
     stable_before: stable's latency histogram up to the current step; ``stable_step``, ``canary_step``: in this step.
     """
 
@@ -70,10 +85,11 @@ class State:
     stable_before: Histogram
     stable_step: Histogram
     canary_step: Histogram
+    transition: Transition | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Only dicts, lists, strings and numbers; ``from_json`` gives back exactly this state."""
-        return {
+        stored: dict[str, Any] = {
             "v": _VERSION,
             "at": self.cursor_seconds,
             "step": self.step,
@@ -83,6 +99,9 @@ class State:
             "latency": _metric_to_json(self.latency),
             "buckets": _histograms_to_json((self.stable_before, self.stable_step, self.canary_step)),
         }
+        if self.transition is not None:
+            stored["next"] = [self.transition.step, self.transition.left_seconds, self.transition.entered_seconds]
+        return stored
 
     @staticmethod
     def from_json(stored: Mapping[str, Any]) -> State:
@@ -105,9 +124,15 @@ class State:
                 stable_before=before,
                 stable_step=stable,
                 canary_step=canary,
+                transition=_transition_from_json(stored["next"]) if "next" in stored else None,
             )
         except (KeyError, TypeError, IndexError, AttributeError) as damaged:
             raise ValueError(f"a damaged judge state: {damaged!r}") from damaged
+
+
+def _transition_from_json(stored: list[Any]) -> Transition:
+    step, left, entered = stored
+    return Transition(int(step), float(left), float(entered))
 
 
 def _metric_to_json(metric: MetricState) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from modelrelease.judge.latency import MIN_REQUESTS, Histogram, choose_threshold
 from modelrelease.judge.mixture import Mixture
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import Settings
-from modelrelease.judge.state import MetricState, State
+from modelrelease.judge.state import MetricState, State, Transition
 
 UNRESOLVED_LATENCY_SHARE = 0.1
 """What latency keeps where stable's history shows that the buckets cannot resolve P99: it may become resolvable."""
@@ -79,29 +79,53 @@ def begin(
     )
 
 
-def enter_step(state: State, settings: Settings, *, step: int, at_seconds: float) -> State:
+def enter_step(
+    state: State, settings: Settings, *, step: int, at_seconds: float, left_seconds: float | None = None
+) -> State:
     """The state at the moment from which windows belong to ``step`` (index into the weights).
 
     What stable did so far becomes the past: the latency threshold and its margin are chosen anew from it. The gates
     begin at nothing, a fresh stake is made against bugs that show at this weight, and the cursor moves to
     ``at_seconds`` (never back). Requests that still waited to be judged only count as stable's past.
+
+    Args:
+        state: up to now.
+        settings: of the release.
+        step: the new one.
+        at_seconds: unix seconds, on the grid.
+        left_seconds: up to where on the grid the weight was that of the step before. Windows come late, and those until
+            then still count, in that step: of a step that lasts three times as long as windows take to come, a third
+            would never be judged. None: all before ``at_seconds`` that is not judged yet is left out.
     """
+    if state.transition is not None:
+        left_seconds = state.transition.left_seconds
+    following = replace(state, transition=Transition(step, left_seconds or state.cursor_seconds, at_seconds))
+    is_over = left_seconds is None or left_seconds <= state.cursor_seconds
+    return entered(following, settings) if is_over else following
+
+
+def entered(state: State, settings: Settings) -> State:
+    """The state as its next step sees it, where one has begun; the same state otherwise."""
+    following = state.transition
+    if following is None:
+        return state
     past = state.stable_before.plus(state.stable_step)
     first = state.step < 0
     moved = replace(
         state,
-        cursor_seconds=max(state.cursor_seconds, at_seconds),
-        step=step,
+        cursor_seconds=max(state.cursor_seconds, following.entered_seconds),
+        step=following.step,
         errors=_entered(state.errors, first=first),
         latency=_entered(state.latency, first=first),
         stable_before=past,
         stable_step=Histogram(),
         canary_step=Histogram(),
+        transition=None,
     )
     moved = with_threshold(moved, settings)
     if first:
         moved = replace(moved, latency_share=_latency_share(moved))
-    if settings.weights[step] < 100:
+    if settings.weights[moved.step] < 100:
         return moved
     return replace(
         moved,

@@ -7,7 +7,7 @@ from typing import Any
 from modelrelease.api.spec import Strategy
 from modelrelease.api.status import Phase
 from modelrelease.judge import enter_step
-from modelrelease.rollout.analysis import grid_after, judge_settings
+from modelrelease.rollout.analysis import grid_after, grid_before, judge_settings
 from modelrelease.rollout.capacity import replicas_needed, step_for_capacity
 from modelrelease.rollout.decision import Announcement, Decision, ScaleCanary, SetWeight
 from modelrelease.rollout.guard import SETTLE_SECONDS, SHIFTING
@@ -93,7 +93,11 @@ def _lowered(seen: Seen, now: float, needed: int) -> Decision | None:
 
 
 def step_changes(seen: Seen, now: float, step: int) -> dict[str, Any]:
-    """Status changes that begin `step` (from 1), with the judge's gates reset."""
+    """Status changes that begin `step` (from 1), with the judge's gates reset.
+
+    What was answered at the weight so far is still judged, though its samples come later, where the route is known to
+    have had that weight until now.
+    """
     status = seen.status
     if status.snapshot is None:
         raise ValueError("a release without a snapshot cannot enter a step")
@@ -109,7 +113,10 @@ def step_changes(seen: Seen, now: float, step: int) -> dict[str, Any]:
     state = seen.analysis.state if seen.analysis is not None else None
     if state is not None:
         at = grid_after(now + SETTLE_SECONDS, analysis.interval)
-        entered = enter_step(state, judge_settings(strategy, analysis), step=step - 1, at_seconds=at)
+        is_at_weight = status.weight > 0 and status.weight == status.confirmed_weight
+        left = grid_before(now, analysis.interval) if is_at_weight else None
+        settings = judge_settings(strategy, analysis)
+        entered = enter_step(state, settings, step=step - 1, at_seconds=at, left_seconds=left)
         changes["judge"] = entered.to_json()
     return changes
 

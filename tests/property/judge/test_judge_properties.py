@@ -56,7 +56,12 @@ def releases(draw: st.DrawFn) -> tuple[State, list[Window]]:
     state = begin(JUDGED, at_seconds=T, baseline=history)
     state = enter_step(state, JUDGED, step=draw(st.integers(0, 3)), at_seconds=T)
     pairs = draw(st.lists(st.tuples(arms(), arms()), max_size=8))
-    return state, [Window(T + 10 * i, T + 10 * i + 10, *pair) for i, pair in enumerate(pairs)]
+    seen = [Window(T + 10 * i, T + 10 * i + 10, *pair) for i, pair in enumerate(pairs)]
+    if not draw(st.booleans()):
+        return state, seen
+    left = T + 10 * draw(st.integers(1, 4))  # in the last ones of these windows another step has begun
+    state = enter_step(state, JUDGED, step=draw(st.integers(0, 3)), at_seconds=left + 10, left_seconds=left)
+    return state, [window for window in seen if window.start_seconds != left]
 
 
 def stored(state: State) -> State:

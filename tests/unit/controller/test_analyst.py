@@ -18,9 +18,9 @@ from modelrelease.controller.analyst import Analyst
 from modelrelease.controller.case import CHUNK_SECONDS, LONGER_HISTORY
 from modelrelease.controller.intake import Pods
 from modelrelease.errors import MetricsUnavailable
-from modelrelease.judge import State, enter_step
+from modelrelease.judge import MetricAssessment, State, enter_step
 from modelrelease.ports import Key, Samples, Senders, Watched
-from modelrelease.rollout.analysis import grid_after, judge_settings
+from modelrelease.rollout.analysis import grid_after, grid_before, judge_settings
 from modelrelease.rollout.seen import AnalysisSeen, MetricsHealth
 from simulation.looks import spec_of
 
@@ -89,11 +89,12 @@ class Bench:
         await self.analyst.tick("default")
         return self.look()
 
-    def enter(self, step: int, state: State) -> None:
+    def enter(self, step: int, state: State, *, settle: float = 0.0) -> None:
         assert self.status.snapshot is not None
         settings = judge_settings(self.status.snapshot.strategy, self.analysis)
-        at = grid_after(self.clock.now(), self.analysis.interval)
-        entered = enter_step(state, settings, step=step - 1, at_seconds=at)
+        now, interval = self.clock.now(), self.analysis.interval
+        at, left = grid_after(now + settle, interval), grid_before(now, interval) if settle else None
+        entered = enter_step(state, settings, step=step - 1, at_seconds=at, left_seconds=left)
         changes: dict[str, Any] = {"step": step, "step_started_at": self.clock.now(), "judge": entered.to_json()}
         self.status = self.status.model_copy(update=changes)
 
@@ -316,6 +317,39 @@ async def test_restarts_between_any_two_ticks_change_no_bit() -> None:
     assert (await calm.tick()).state == (await shaken.tick()).state
 
 
+async def test_what_was_answered_before_a_step_counts_though_it_is_judged_after_it() -> None:
+    """And what is answered while the weight changes does not; also where the operator was restarted in between."""
+    bench = Bench(lag="4s")
+    bench.enter(3, await bench.begun())
+    bench.traffic(10)
+    state = (await bench.tick()).state
+    assert state is not None
+    seconds = 3  # the samples of which are not old enough yet
+    bench.traffic(seconds, errors=1)
+    bench.enter(4, state, settle=1.0)
+    bench.restart()
+    assert [0, 0] == [metric.requests_canary for metric in _assessed(await bench.tick())]
+    bench.traffic(1, errors=5)
+    bench.traffic(2)
+    between = (await bench.tick()).state
+    assert between is not None
+    assert (2, seconds - 1) == (between.step, between.errors.step.canary_bad)
+    bench.restart()
+    bench.traffic(6)
+    seen = await bench.tick()
+    assert seen.state is not None
+    stable = 10 * (70 - 5 + 10 + seconds)  # the baseline but for the lag and the first scrape; the step
+    assert (3, None, 0, (0, stable)) == (
+        seen.state.step, seen.state.transition, seen.state.errors.step.canary_bad, seen.state.errors.past,
+    )  # fmt: skip
+    assert between.errors.concurrent.log_evidence > state.errors.concurrent.log_evidence
+
+
+def _assessed(seen: AnalysisSeen) -> tuple[MetricAssessment, ...]:
+    assert seen.assessment is not None
+    return seen.assessment.metrics
+
+
 async def test_a_long_gap_is_caught_up_in_pieces_to_the_same_state() -> None:
     calm, away = Bench(), Bench()
     for bench in (calm, away):
@@ -487,7 +521,7 @@ def test_before_the_first_answer_it_waits() -> None:
     assert (MetricsHealth.WAITING, None) == (seen.health, seen.state)
 
 
-@pytest.mark.parametrize("damage", [{"v": 999}, {"v": 2, "at": 0}])
+@pytest.mark.parametrize("damage", [{"v": 999}, {"v": 3, "at": 0}])
 async def test_a_checkpoint_of_another_version_begins_anew_in_its_step(damage: dict[str, Any]) -> None:
     bench = Bench()
     await bench.begun()
@@ -498,7 +532,7 @@ async def test_a_checkpoint_of_another_version_begins_anew_in_its_step(damage: d
     assert 2 == state.step
 
 
-@pytest.mark.parametrize("damage", [{"v": 1}, {"v": 2, "at": 0}, None], ids=["older", "damaged", "gone"])
+@pytest.mark.parametrize("damage", [{"v": 1}, {"v": 3, "at": 0}, None], ids=["older", "damaged", "gone"])
 @pytest.mark.parametrize("are_pods_new", [False, True], ids=["old-pods", "new-pods"])
 @pytest.mark.parametrize(("errors", "is_bad"), [(0, False), (3, True)])
 async def test_a_checkpoint_that_is_lost_in_a_long_bake_is_made_again_from_before_it(

@@ -219,7 +219,7 @@ def test_a_restart_from_a_checkpoint_reaches_the_same_state() -> None:
     assert state == restarted
 
 
-@pytest.mark.parametrize("stored", [{}, {"v": 1}, {"v": 2}, {"v": 2, "at": 1.0}, {"v": 2, "at": "x"}])
+@pytest.mark.parametrize("stored", [{}, {"v": 2}, {"v": 3}, {"v": 3, "at": 1.0}, {"v": 3, "at": "x"}])
 def test_a_damaged_state_is_refused(stored: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="state"):
         State.from_json(stored)
@@ -352,6 +352,40 @@ def test_excluded_time_moves_the_cursor_forward_only() -> None:
     assert T + 30 == skip_to(state, at_seconds=T).cursor_seconds
     assert T + 30 == enter_step(state, SECONDS, step=3, at_seconds=T).cursor_seconds
     assert state is observe(state, SECONDS, window(T + 29, arm(40), arm(10, 10)))
+
+
+def test_a_step_begins_while_the_one_before_is_still_judged() -> None:
+    """Windows come late. Those of the weight before count against the canary, and for nobody's next gate."""
+    before = healthy(started(), SECONDS, 300)
+    at = before.cursor_seconds
+    state = enter_step(before, SECONDS, step=3, at_seconds=at + 4, left_seconds=at + 2)
+    assert assess(before, SECONDS).gate_passed
+    assert not assess(state, SECONDS).gate_passed
+    state = State.from_json(json.loads(json.dumps(state.to_json())))
+    with pytest.raises(ValueError, match="over the weight's change"):
+        observe(state, SECONDS, window(at, arm(120), arm(30), length=3.0))
+    for second in range(2):
+        state = observe(state, SECONDS, window(at + second, arm(40), arm(10, 1)))
+    assert [0, 0] == [metric.requests_canary for metric in assess(state, SECONDS).metrics]
+    assert None is seconds_to_gate(state, SECONDS, canary_rps=0, stable_rps=0)
+    assert state is observe(state, SECONDS, window(at + 2, arm(40), arm(10, 10)))
+    with pytest.raises(ValueError, match="reaches back"):
+        observe(state, SECONDS, window(at + 2, arm(120), arm(30), length=3.0))
+    after = observe(state, SECONDS, window(at + 4, arm(25), arm(25)))
+    assert (3, None, 25) == (after.step, after.transition, after.errors.step.canary)
+    assert (before.errors.past[1] + before.errors.step.stable + 80) == after.errors.past[1]
+    spared = enter_step(before, SECONDS, step=3, at_seconds=at + 4)
+    spared = observe(spared, SECONDS, window(at + 4, arm(25), arm(25)))
+    assert spared.errors.concurrent.log_evidence < after.errors.concurrent.log_evidence
+
+
+def test_a_canary_that_fails_at_the_end_of_a_step_is_found_before_the_next_one_is_judged() -> None:
+    before = healthy(started(), SECONDS, 30)
+    at = before.cursor_seconds
+    state = enter_step(before, SECONDS, step=4, at_seconds=at + 4, left_seconds=at + 2)
+    assert assess(observe(state, SECONDS, window(at, arm(40), arm(10, 10))), SECONDS).rollback
+    again = enter_step(state, SECONDS, step=3, at_seconds=at + 9, left_seconds=at + 7)  # promoted twice at once
+    assert (2.0, 9.0) == tuple(one - at for one in (again.transition.left_seconds, again.transition.entered_seconds))
 
 
 def test_many_are_judged_as_each_alone() -> None:

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from modelrelease.api.status import AnalysisStatus, Phase
+from modelrelease.judge import State, Transition
+from modelrelease.rollout.analysis import grid_after, grid_before
 from modelrelease.rollout.decide import decide
 from modelrelease.rollout.decision import (
     ScaleCanary,
     SetWeight,
 )
+from modelrelease.rollout.guard import SETTLE_SECONDS
 from modelrelease.rollout.seen import MetricsHealth, Seen
 from simulation.cases import (
     BACK,
@@ -190,3 +193,21 @@ def test_when_the_next_step_comes_is_told_only_where_one_comes(phase: Phase, exp
         decision.status.analysis.next_step_estimate,
         decision.status.analysis.requests_in_step,
     )
+
+
+@pytest.mark.parametrize(("confirmed_weight", "is_kept"), [(20, True), (5, False)])
+def test_what_was_answered_at_the_last_weight_is_still_judged_where_the_route_had_it(
+    confirmed_weight: int, *, is_kept: bool
+) -> None:
+    status = {"approved_step": 4, "confirmed_weight": confirmed_weight, "step_started_at": NOW - 5}
+    seen = _waiting(status=status)
+    judge = decide(seen, NOW).status.judge
+    assert judge is not None
+    state = State.from_json(judge)
+    interval = SPEC.analysis.interval
+    entered = grid_after(NOW + SETTLE_SECONDS, interval)
+    if is_kept:
+        assert Transition(3, grid_before(NOW, interval), entered) == state.transition
+        assert NOW - 10 == state.cursor_seconds
+    else:
+        assert (3, None, entered) == (state.step, state.transition, state.cursor_seconds)
