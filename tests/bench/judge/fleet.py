@@ -51,6 +51,9 @@ class Side:
             self.stable + other.stable,
         )
 
+    def kept(self, rest: NDArray[np.bool_]) -> Side:
+        return Side(self.canary_bad[rest], self.canary[rest], self.stable_bad[rest], self.stable[rest])
+
     def cleared(self, where: NDArray[np.bool_]) -> Side:
         kept = (np.where(where, 0.0, x) for x in (self.canary_bad, self.canary, self.stable_bad, self.stable))
         return Side(*kept)
@@ -117,6 +120,14 @@ class MetricFleet:
         self.past_bad = self.past_bad + judged.stable_bad
         self.past = self.past + judged.stable
         self.pending = waiting.cleared(due)
+
+    def keep(self, rest: NDArray[np.bool_]) -> None:
+        """Goes on with these releases only: for the others nothing is to be learnt any more."""
+        self.count = int(rest.sum())
+        self.ratio, self.dispersion = self.ratio[rest], self.dispersion[rest]
+        self.past_bad, self.past = self.past_bad[rest], self.past[rest]
+        self.logs, self.restarts, self.gate = self.logs[rest], self.restarts[rest], self.gate[rest]
+        self.pending = self.pending.kept(rest)
 
     @property
     def evidence(self) -> Floats:
@@ -192,6 +203,13 @@ class Fleet:
         if self.resolvable:
             self.latency.observe(slow, self.weights, self._gate_increase[self.step])
         self.rolled_back |= self.log_evidence >= -np.log(self.settings.false_rollback_probability)
+
+    def keep(self, rest: NDArray[np.bool_]) -> None:
+        """Goes on with these releases only."""
+        self.count = int(rest.sum())
+        self.step, self.rolled_back = self.step[rest], self.rolled_back[rest]
+        for metric in (self.errors, self.latency):
+            metric.keep(rest)
 
     @property
     def log_evidence(self) -> Floats:

@@ -173,13 +173,15 @@ def _detect(
         latency_ratio=np.full(count, latency_ratio),
     )
     needed = np.full(count, math.nan)
+    under_way = np.arange(count)
     for index in range(1, 2000):
-        bad, calm = _counts(rng, count, sizes, rates), _counts(rng, count, sizes, (quiet, quiet))
-        before = fleet.rolled_back.copy()
+        bad, calm = _counts(rng, fleet.count, sizes, rates), _counts(rng, fleet.count, sizes, (quiet, quiet))
         fleet.observe(*((bad, calm) if metric == "errors" else (calm, bad)))
-        needed[fleet.rolled_back & ~before] = index * per_window
-        if fleet.rolled_back.all():
+        needed[under_way[fleet.rolled_back]] = index * per_window
+        under_way = under_way[~fleet.rolled_back]
+        if not under_way.size:
             break
+        fleet.keep(~fleet.rolled_back)
     planned = requests_to_detect(settings, Rates(*rates, kappa), margin)
     return {
         "bound": least,
@@ -286,12 +288,16 @@ def _gate(
     metric = MetricFleet(count, math.inf, margin.ratio * ones, 0.0, typical, past, 60_000 * ones, ones)
     passed_at = np.full(count, math.nan)
     sizes = per_window, round(per_window * (100 - weight) / weight)
+    waiting = np.arange(count)
     for index in range(1, windows + 1):
-        metric.observe(_counts(rng, count, sizes, rates), weight * ones, float(margin.increase) * ones)
+        ones = np.ones(metric.count)
+        metric.observe(_counts(rng, metric.count, sizes, rates), weight * ones, float(margin.increase) * ones)
         passed = gate_log_evidence(metric.gate) >= math.log(100)
-        passed_at[passed & np.isnan(passed_at)] = index * per_window
-        if not np.isnan(passed_at).any():
+        passed_at[waiting[passed]] = index * per_window
+        waiting = waiting[~passed]
+        if not waiting.size:
             break
+        metric.keep(~passed)
     return passed_at
 
 
