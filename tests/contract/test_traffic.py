@@ -66,6 +66,7 @@ async def test_a_release_leaves_the_route_as_it_was(world: World) -> None:
     for weight in (1, 5, 100, 0):
         seen = await traffic.set_weight(world.namespace, REFERENCE, seen, weight)
         assert (weight, True, True) == (seen.weight_percent, seen.has_canary, seen.is_consistent)
+        assert seen.is_ours
         assert seen == await traffic.read(world.namespace, REFERENCE)
     seen = await traffic.restore(world.namespace, REFERENCE, seen)
     assert (0, False) == (seen.weight_percent, seen.has_canary)

@@ -1,7 +1,8 @@
 """An API server in memory: as much of its behaviour as the operator can notice.
 
 What it does like the real one (held to that by `tests/contract`): resource versions and conflicts, merge patches, the
-status subresource, generations, uids, finalizers with deletion timestamps, writes that change nothing.
+status subresource, generations, uids, finalizers with deletion timestamps, writes that change nothing, and who wrote
+the routes of a VirtualService last.
 What it leaves out: schemas and defaults, admission, watches, controllers (garbage collection is a call of its own).
 """
 
@@ -14,6 +15,7 @@ from typing import Any, cast
 
 from modelrelease.errors import Conflict, Retryable, Terminal
 from modelrelease.ports import Kind, Manifest
+from modelrelease.rollout.labels import OPERATOR
 
 _Json = dict[str, Any]
 _Place = tuple[Kind, str, str]
@@ -190,6 +192,10 @@ class FakeCluster:
         if new is not None and old is not None and _without_version(new) == _without_version(old):
             return cast(Manifest, _copied(old))
         self._version += 1
+        if new is not None and place[0] is Kind.VIRTUAL_SERVICE and _routes(new) != _routes(old):
+            writer = "somebody" if verb == "put" else OPERATOR
+            fields = {"f:spec": {"f:http": {}}}
+            new["metadata"]["managedFields"] = [{"manager": writer, "fieldsV1": fields}]
         if new is None or _is_released(new):
             gone = self._objects.pop(place)
             self.history.append(("delete", place[0], cast(Manifest, gone)))
@@ -295,6 +301,10 @@ def _copied(value: Any) -> Any:
 
 def _place(kind: Kind, manifest: _Json) -> _Place:
     return kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+
+
+def _routes(manifest: _Json | None) -> Any:
+    return ((manifest or {}).get("spec") or {}).get("http")
 
 
 def _spec(manifest: _Json) -> _Json:

@@ -96,7 +96,12 @@ def canary_seen(spec: ModelReleaseSpec, **changes: Any) -> DeploymentSeen:
 
 def route_seen(weight: int, **changes: Any) -> RouteSeen:
     found = RouteSeen(
-        resource_version="1", weight_percent=weight, has_canary=weight > 0, is_consistent=True, manifest={}
+        resource_version="1",
+        weight_percent=weight,
+        has_canary=weight > 0,
+        is_consistent=True,
+        is_ours=True,
+        manifest={},
     )
     return replace(found, **changes)
 
@@ -172,6 +177,7 @@ def seen_of(
         route_problem=None,
         autoscaler=None,
         analysis=None if at_rest else analysis_seen(asked),
+        canary_taken=False,
         conflict="",
         uncovered_policies=(),
         metrics_problem=None,

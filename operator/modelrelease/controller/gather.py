@@ -98,6 +98,7 @@ class Gatherer:
             route_problem=None if isinstance(route, RouteSeen) else route,
             autoscaler=await _done_without(shifting, self._autoscaler(key.namespace, spec, status)),
             analysis=await self._analysis(key, spec, status, Arms(stable, canary, reference, route), now),
+            canary_taken=await self._canary_taken(key, spec) if canary is None and _has_canary(route) else False,
             conflict=await self._contention.rival(key, spec, status.phase),
             uncovered_policies=await self._uncovered(key.namespace, stable, canary) if preparing else (),
             metrics_problem=self._analyst.problem(spec.analysis.provider, spec.analysis.source),
@@ -145,6 +146,11 @@ class Gatherer:
     async def _canary_service(self, key: Key, spec: ModelReleaseSpec) -> Manifest | None:
         manifest = await self._cluster.get(Kind.SERVICE, key.namespace, canary_name(spec.service_name))
         return manifest if manifest is not None and _is_of(manifest, key) else None
+
+    async def _canary_taken(self, key: Key, spec: ModelReleaseSpec) -> bool:
+        names = (Kind.DEPLOYMENT, spec.workload.deployment), (Kind.SERVICE, spec.service_name)
+        found = [await self._cluster.get(kind, key.namespace, canary_name(name)) for kind, name in names]
+        return any(one is not None and not _is_of(one, key) for one in found)
 
     async def _pods(self, deployment: Manifest) -> list[Manifest]:
         body = cast(dict[str, Any], deployment)
@@ -264,10 +270,15 @@ def _bare(key: Key, release: Manifest, status: ReleaseStatus, spec: ModelRelease
         route_problem=None,
         autoscaler=None,
         analysis=None,
+        canary_taken=False,
         conflict="",
         uncovered_policies=(),
         metrics_problem=None,
     )
+
+
+def _has_canary(route: RouteSeen | tuple[str, str]) -> bool:
+    return isinstance(route, RouteSeen) and route.has_canary
 
 
 def _is_of(manifest: Manifest, key: Key) -> bool:

@@ -25,6 +25,7 @@ TEMPLATE = f"{GROUP}/template"
 FINALIZER = f"{GROUP}/traffic"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OPERATOR = "modelrelease-operator"
+"""The operator, where objects name who manages them or, in managedFields, who wrote a field."""
 
 
 def suffixed(value: str, limit: int = LABEL_LIMIT) -> str:

@@ -20,6 +20,7 @@ from modelrelease.rollout.decision import (
     RestoreRoute,
     SetStableTemplate,
 )
+from modelrelease.rollout.labels import canary_name
 from modelrelease.rollout.outcome import conclude, end_sentence
 from modelrelease.rollout.retreat import GONE, release_autoscaler
 from modelrelease.rollout.revision import revision_of, template_digest
@@ -39,12 +40,14 @@ def at_rest(seen: Seen, now: float) -> Decision | None:
         return None
     for rule in (
         _leftovers,
+        _left_in_route,
         _deleted,
         _conflict,
         creation,
         _stable_missing,
         _metrics_unknown,
         _route_missing,
+        _sent_elsewhere,
         _as_wanted,
         _stays_ended,
     ):
@@ -78,6 +81,28 @@ def _leftovers(seen: Seen, now: float) -> Decision | None:
         seen, now, seen.status.message, changes={"held_autoscaler": None}, effect=DeleteCanary(seen.canary.uid)
     )
     return release_autoscaler(seen, now) or delete
+
+
+def _left_in_route(seen: Seen, now: float) -> Decision | None:
+    """The route names a canary that is gone: left where a ModelRelease and its canary were both removed by force.
+
+    Only what the operator wrote itself is taken out: a destination of the same name may be a user's, or of a rival.
+    """
+    route = seen.route
+    if route is None or not route.has_canary or not route.is_ours or seen.canary_taken or seen.conflict:
+        return None
+    sentence = (
+        f"The route still gave {route.weight_percent} % of the traffic to the canary of a release that was removed by "
+        "force; stable has all of it again."
+    )
+    return conclude(
+        seen,
+        now,
+        seen.status.message,
+        effect=RestoreRoute(),
+        effect_first=True,
+        announcements=(Announcement("RouteRestored", sentence, warning=True),),
+    )
 
 
 def _held_still(seen: Seen, now: float) -> Decision | None:
@@ -174,6 +199,19 @@ def _route_missing(seen: Seen, now: float) -> Decision | None:
     reason, sentence = seen.route_problem or ("RouteUnknown", "The route could not be read.")
     stable_waits = seen.stable is not None and not runs(seen.spec, seen.status, seen.stable)
     return held_up(seen, now, reason, sentence, WAIT_SECONDS if stable_waits and reason in GONE else 30.0)
+
+
+def _sent_elsewhere(seen: Seen, now: float) -> Decision | None:
+    """The route gives traffic to a destination with the canary's name, and it is not known to be the operator's."""
+    route, host = seen.route, canary_name(seen.spec.service_name)
+    if route is None or route.weight_percent == 0:
+        return None
+    sentence = (
+        f"The route gives {route.weight_percent} % of its traffic to {host!r}, and whether that is left of a release "
+        f"or somebody else's cannot be told. Take it out of VirtualService {seen.spec.virtual_service_name!r}: a "
+        "release begins only where stable has all the traffic."
+    )
+    return held_up(seen, now, "RouteUnsupported", sentence)
 
 
 def _as_wanted(seen: Seen, now: float) -> Decision | None:

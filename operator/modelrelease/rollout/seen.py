@@ -37,6 +37,8 @@ class RouteSeen:
     """Whether the canary host is among the destinations, be it with weight 0."""
     is_consistent: bool
     """False where the managed weights do not add up to 100: somebody else wrote them."""
+    is_ours: bool
+    """Whether the operator was the last to change the VirtualService's routes, and nobody else asks for the same."""
     manifest: Manifest = field(repr=False)
     """The whole VirtualService, as read; what a write must leave alone stays in here."""
 
@@ -163,6 +165,9 @@ class Seen:
     analysis: AnalysisSeen | None
     conflict: str
     """Name of an older ModelRelease for the same Deployment or route; empty where there is none."""
+    canary_taken: bool
+    """Whether the route's destination for the canary is a Deployment or Service of somebody else. Looked at only where
+    the route has one and there is no canary."""
     uncovered_policies: tuple[str, ...]
     metrics_problem: tuple[str, str] | None
     """(reason, sentence) where the named provider or source is not configured."""

@@ -337,3 +337,24 @@ def test_no_http_at_all_is_a_missing_route() -> None:
     with pytest.raises(Terminal) as refused:
         read_route(manifest, reference())
     assert refused.value.reason == "RouteMissing"
+
+
+def _written_by(manager: str, *, routes: bool = True) -> dict[str, Any]:
+    return {"manager": manager, "fieldsV1": {"f:spec": {"f:http" if routes else "f:hosts": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("managed", "expected"),
+    [
+        ([_written_by("kubectl", routes=False), _written_by("modelrelease-operator")], True),
+        ([_written_by("modelrelease-operator"), _written_by("argocd-controller")], False),
+        ([_written_by("modelrelease-operator", routes=False), _written_by("kubectl")], False),
+        ([{"manager": "modelrelease-operator"}], False),
+        (None, False),
+    ],
+    ids=["ours", "asked for by others, too", "somebody else's", "without fields", "nobody knows"],
+)
+def test_whose_the_routes_are(managed: Any, expected: bool) -> None:
+    manifest = virtual_service(PLAIN)
+    cast(Any, manifest)["metadata"]["managedFields"] = managed
+    assert expected == read_route(manifest, reference()).is_ours

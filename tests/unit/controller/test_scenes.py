@@ -13,7 +13,18 @@ from modelrelease.ports import Key, Kind
 from modelrelease.rollout.labels import FINALIZER
 from simulation import World
 from simulation.invariants import violations
-from simulation.world import KEY, NAME, NAMESPACE, NEW_IMAGE, STABLE_IMAGE, VIRTUAL_SERVICE, deployment, release
+from simulation.world import (
+    KEY,
+    NAME,
+    NAMESPACE,
+    NEW_IMAGE,
+    STABLE_IMAGE,
+    VIRTUAL_SERVICE,
+    deployment,
+    release,
+    service,
+    virtual_service,
+)
 
 CANARY = f"{NAME}-canary"
 
@@ -413,3 +424,60 @@ async def test_a_model_release_that_is_replaced_by_force_in_its_promotion_finds_
     await world.run(5)
     assert (STABLE_IMAGE, 0) == (_container(world)["image"], world.weight)
     assert (Phase.STABLE, []) == (world.status.phase, world.status.history)
+
+
+async def _removed_by_force() -> World:
+    """At 20 % somebody removes the ModelRelease and the canary by force while no operator runs."""
+    world = await _world()
+    await world.run(300, until=lambda one: one.weight == 20)
+    world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME, force=True)
+    world.cluster.remove(Kind.DEPLOYMENT, NAMESPACE, CANARY, force=True)
+    world.cluster.collect_garbage()
+    world.restart()
+    return world
+
+
+@pytest.mark.parametrize("image", [NEW_IMAGE, STABLE_IMAGE], ids=["releases", "rests"])
+async def test_a_route_that_still_names_a_canary_which_is_gone_gives_stable_all_traffic_first(image: str) -> None:
+    world = await _removed_by_force()
+    world.apply(image)
+    before = len(world.cluster.writes)
+    await world.run(3)
+    found = cast(dict[str, Any], world.cluster.peek(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME))
+    assert ("replace", "VIRTUAL_SERVICE") == _writes(world, before)[0]
+    assert VIRTUAL_SERVICE["spec"] == found["spec"]
+    assert 1 == world.announcer.reasons.count("RouteRestored")
+    await world.run(900, until=lambda one: one.status.phase in (Phase.SUCCEEDED, Phase.STABLE))
+    assert [] == violations(world.cluster.history, frozenset(_uids(world, CANARY)))
+
+
+def _uids(world: World, name: str) -> set[str]:
+    bodies = [cast(dict[str, Any], body) for _, kind, body in world.cluster.history if kind is Kind.DEPLOYMENT]
+    return {body["metadata"]["uid"] for body in bodies if body["metadata"]["name"] == name}
+
+
+def _own_destination(body: dict[str, Any]) -> None:
+    for entry in body["spec"]["http"][0]["route"]:
+        entry["weight"] = 10 if entry["destination"]["host"] == CANARY else 90
+
+
+@pytest.mark.parametrize("kind", [Kind.DEPLOYMENT, Kind.SERVICE, Kind.VIRTUAL_SERVICE])
+async def test_a_destination_that_may_be_somebody_elses_is_left_alone_and_named(kind: Kind) -> None:
+    world = await _removed_by_force()
+    if kind is Kind.VIRTUAL_SERVICE:
+        world.touch(kind, NAME, _own_destination)
+    else:
+        mine: Any = deployment(1) if kind is Kind.DEPLOYMENT else service()
+        mine["metadata"]["name"] = CANARY
+        world.cluster.put(kind, mine)
+    weight = world.weight
+    world.apply()
+    before = len(world.cluster.writes)
+    await world.run(60)
+    stalled = world.status.condition(ConditionType.STALLED)
+    assert stalled is not None
+    assert (ConditionStatus.TRUE, "RouteUnsupported") == (stalled.status, stalled.reason)
+    assert f"gives {weight} % of its traffic to {CANARY!r}" in stalled.message
+    assert {"MODEL_RELEASE"} >= {kind for _, kind in _writes(world, before)}
+    world.cluster.put(Kind.VIRTUAL_SERVICE, virtual_service())
+    await world.run(40, until=lambda one: one.status.phase is Phase.PREPARING)

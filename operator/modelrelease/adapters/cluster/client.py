@@ -12,8 +12,8 @@ from pydantic import JsonValue
 from modelrelease.adapters.cluster.server import ApiServer, Call, NotFoundError
 from modelrelease.errors import Conflict, Retryable, Terminal
 from modelrelease.ports import Kind, Manifest
+from modelrelease.rollout.labels import OPERATOR
 
-FIELD_MANAGER = "modelrelease-operator"
 _PAGE_SIZE = 500
 _MERGE_PATCH = "application/merge-patch+json"
 _NAME = re.compile(r"[a-zA-Z0-9]([-._:a-zA-Z0-9]{0,251}[a-zA-Z0-9])?")
@@ -36,7 +36,7 @@ class KubernetesCluster:
         *,
         watch_namespace: str | None = None,
         write_seconds: Callable[[], float] = lambda: math.inf,
-        field_manager: str = FIELD_MANAGER,
+        field_manager: str = OPERATOR,
     ) -> None:
         self._server = server
         self._field_manager = field_manager

@@ -16,6 +16,7 @@ from typing import Any, cast
 from modelrelease.adapters.istio.hosts import same_host, spelled_like
 from modelrelease.errors import Terminal
 from modelrelease.ports import Manifest
+from modelrelease.rollout.labels import OPERATOR
 from modelrelease.rollout.seen import RouteReference, RouteSeen
 
 _Json = dict[str, Any]
@@ -33,8 +34,15 @@ def read_route(manifest: Manifest, reference: RouteReference) -> RouteSeen:
         weight_percent=split.canary_weight,
         has_canary=bool(split.canaries),
         is_consistent=split.is_consistent,
+        is_ours=_writers(manifest) == {OPERATOR},
         manifest=manifest,
     )
+
+
+def _writers(manifest: Manifest) -> set[str]:
+    """Who wrote `spec.http` as it stands. It is one atomic list: whoever changes it takes it over."""
+    managed = cast(_Json, manifest)["metadata"].get("managedFields") or []
+    return {entry["manager"] for entry in managed if "f:http" in (entry.get("fieldsV1") or {}).get("f:spec", {})}
 
 
 def with_weight(manifest: Manifest, reference: RouteReference, weight_percent: int) -> Manifest:

@@ -86,6 +86,8 @@ MEANINGS: dict[str, str] = {
     "RollingBack": "The release is being rolled back.",
     "RouteAmbiguous": "The VirtualService has several http routes, and it is not said which one to split.",
     "RouteMissing": "The VirtualService has no http route of that name, or none at all.",
+    "RouteRestored": "The route still named the canary of a release that was removed by force together with its "
+    "ModelRelease; stable has all traffic again.",
     "RouteUnknown": "The route could not be read.",
     "RouteUnsupported": "The route cannot be split: it does not send all its traffic to one destination of stable.",
     "Scaled": "Creation mode: an edit of `workload.replicas` was applied to stable.",
