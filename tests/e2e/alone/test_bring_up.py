@@ -33,14 +33,14 @@ def fresh(stage: Stage, tmp_path: Path) -> Iterator[Cluster]:
 
 
 def test_a_fresh_cluster_is_up_within_two_minutes_and_again_after_it_was_down(
-    fresh: Cluster, record_property: Callable[[str, object], None]
+    fresh: Cluster, tell: Callable[[str], None]
 ) -> None:
     for which in ("first", "second"):
         began = time.monotonic()
         fresh.up(Silent())
         seconds = time.monotonic() - began
 
-        record_property(f"{which}_up_seconds", seconds)
+        tell(f"{which} up: {seconds:.1f} s")
         assert seconds < MOST_SECONDS
         assert "Ready" in fresh.kubectl("get", "nodes", "--no-headers")
         if which == "first":

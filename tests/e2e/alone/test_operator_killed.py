@@ -13,7 +13,6 @@ from modelrelease.api.status import Phase
 
 pytestmark = pytest.mark.e2e
 
-Property = Callable[[str, object], None]
 MOST_SECONDS = LEASE_SECONDS + 2
 READY_SECONDS = 60.0
 
@@ -43,14 +42,14 @@ def standby(stage: Stage) -> Iterator[None]:
     ids=["20-and-50-percent", "100-percent", "promoting"],
 )
 def test_release_goes_on_when_the_operator_is_killed(
-    arena: Arena, kills: tuple[Kill, ...], record_property: Property
+    arena: Arena, kills: tuple[Kill, ...], tell: Callable[[str], None]
 ) -> None:
     arena.install()
     scene = Scene("killed", "", "v1.1.0", Phase.SUCCEEDED, 300, steers=kills, is_full_course=True)
 
     _, result, complaints = arena.perform(scene)
 
-    record_property("takeover_seconds", result.takeover_seconds)
+    tell(f"nobody led for {result.takeover_seconds} s")
     assert complaints == []
     assert max(result.takeover_seconds) <= MOST_SECONDS
 
@@ -59,14 +58,14 @@ def test_release_goes_on_when_the_operator_is_killed(
 @pytest.mark.parametrize(
     "kill", [Kill(Phase.PROGRESSING, 0), Kill(Phase.ROLLING_BACK, 0)], ids=["before-the-verdict", "rolling-back"]
 )
-def test_bad_version_is_rolled_back_by_the_next_operator(arena: Arena, kill: Kill, record_property: Property) -> None:
+def test_bad_version_is_rolled_back_by_the_next_operator(arena: Arena, kill: Kill, tell: Callable[[str], None]) -> None:
     arena.install({**STRATEGY, "steps": [{"weight": 20, "minDuration": "60s"}, {"weight": 100}], "drainDelay": "4s"})
     limit = Limit(bad_answers=120, seconds=30)
     scene = Scene("errors", "", "v1.2.0-errors", Phase.ROLLED_BACK, 180, steers=(kill,), fails=True, limit=limit)
 
     performance, result, complaints = arena.perform(scene)
 
-    record_property("takeover_seconds", result.takeover_seconds)
+    tell(f"nobody led for {result.takeover_seconds} s")
     assert complaints == []
     assert performance.status.outcome_reason == "ErrorRateTooHigh"
     assert max(result.takeover_seconds) <= MOST_SECONDS
