@@ -145,12 +145,14 @@ class History:
         self._seconds(3)
 
     def meddle_with_the_route(self, weight: int | None) -> None:
-        """None: the whole object as it was before any release, as a GitOps tool does."""
+        """None: the whole object as it was before any release, as a GitOps tool does. A canary that has no destination
+        yet is given one."""
         if weight is None:
             self.world.cluster.put(Kind.VIRTUAL_SERVICE, virtual_service())
             self.world.wake()
         else:
-            self.world.touch(Kind.VIRTUAL_SERVICE, NAME, _with_weight(weight))
+            adds = self.world.status.phase is Phase.PREPARING and self._exists(CANARY)
+            self.world.touch(Kind.VIRTUAL_SERVICE, NAME, _with_weight(weight, adds=adds))
         self._seconds(3)
 
     def lose_the_route(self, seconds: int) -> None:
@@ -269,9 +271,11 @@ def _with_another_image(body: dict[str, Any]) -> None:
     body["spec"]["template"]["spec"]["containers"][0]["image"] = "somebody/else:v0"
 
 
-def _with_weight(weight: int) -> Callable[[dict[str, Any]], None]:
+def _with_weight(weight: int, *, adds: bool) -> Callable[[dict[str, Any]], None]:
     def change(body: dict[str, Any]) -> None:
         route = body["spec"]["http"][0]["route"]
+        if adds and len(route) == 1:
+            route.append({**route[0], "destination": {**route[0]["destination"], "host": CANARY}})
         if len(route) == 2:
             for entry in route:
                 entry["weight"] = weight if "canary" in entry["destination"]["host"] else 100 - weight

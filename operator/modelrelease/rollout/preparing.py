@@ -39,6 +39,7 @@ def preparing(seen: Seen, now: float) -> Decision | None:
         return None
     for rule in (
         _conflict,
+        _no_weight_yet,
         _other_canary,
         _deployment,
         _hold_autoscaler,
@@ -78,6 +79,24 @@ def _conflict(seen: Seen, now: float) -> Decision | None:
         return None
     sentence = f"ModelRelease {seen.conflict!r} manages the same Deployment or route already; delete one of the two."
     return retreat(seen, now, "Conflict", sentence, Outcome.FAILED)
+
+
+def _no_weight_yet(seen: Seen, now: float) -> Decision | None:
+    """Somebody else gave the canary traffic before there is a step, or a pod to answer it."""
+    if seen.route is None or seen.route.weight_percent == 0:
+        return None
+    sentence = (
+        f"Somebody else gave the canary {seen.route.weight_percent} % of the traffic before its first step; it was set "
+        "back to 0 %."
+    )
+    return conclude(
+        seen,
+        now,
+        seen.status.message,
+        effect=SetWeight(0),
+        effect_first=True,
+        announcements=(Announcement("WeightChanged", sentence, warning=True),),
+    )
 
 
 def _hold_autoscaler(seen: Seen, now: float) -> Decision | None:

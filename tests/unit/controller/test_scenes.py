@@ -194,6 +194,23 @@ async def test_a_stable_that_grows_takes_no_traffic_from_a_healthy_canary() -> N
     assert (Phase.SUCCEEDED, [0, 1, 5, 20, 50, 100, 0]) == (world.status.phase, weights)
 
 
+async def test_weight_that_somebody_gives_a_canary_before_its_first_step_is_taken_off_at_once() -> None:
+    world = await _world()
+    await world.run(10, until=lambda one: one.exists(Kind.DEPLOYMENT, CANARY))
+
+    def split(body: dict[str, Any]) -> None:
+        stable = body["spec"]["http"][0]["route"][0]
+        canary = {"destination": {**stable["destination"], "host": CANARY}, "weight": 30}
+        body["spec"]["http"][0]["route"] = [{**stable, "weight": 70}, canary]
+
+    world.touch(Kind.VIRTUAL_SERVICE, NAME, split)
+    await world.run(1)
+    assert (Phase.PREPARING, 0) == (world.status.phase, world.weight)
+    assert 1 == world.announcer.reasons.count("WeightChanged")
+    await world.run(600, until=_over)
+    assert Phase.SUCCEEDED is world.status.phase
+
+
 async def test_an_edit_of_the_canarys_template_takes_its_traffic_first() -> None:
     world = await _world()
     await world.run(300, until=lambda one: one.weight == 5)

@@ -84,6 +84,12 @@ PREPARATION = (
         {"phase": Phase.BAKING, "step": 1},
     ),
     Case(
+        "no weight before the first step, whoever gave it",
+        _preparing(route=route_seen(20), canary=gone()),
+        SetWeight(0),
+        {"phase": Phase.PREPARING, "weight": 0},
+    ),
+    Case(
         "too late",
         _preparing(canary=gone(), status={"phase_started_at": NOW - 31}),
         None,
