@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import subprocess
@@ -17,6 +18,7 @@ from serving_process import ServerProcess
 import build_models
 from yolo_serving.detections import Detections, Thresholds
 from yolo_serving.model import Execution, load_model
+from yolo_serving.pictures import decode
 from yolo_serving.shapes import Split, picture, write_pictures
 
 
@@ -24,7 +26,7 @@ from yolo_serving.shapes import Split, picture, write_pictures
 def verification(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     """The module without ultralytics, which only the training environment has; the pairing does not need it."""
     stand_in = types.ModuleType("yolo_training.ultralytics_session")
-    stand_in.YOLO = object  # type: ignore[attr-defined]
+    stand_in.YOLO = stand_in.LetterBox = stand_in.scale_boxes = object  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "yolo_training.ultralytics_session", stand_in)
     monkeypatch.delitem(sys.modules, "yolo_training.verification", raising=False)
     yield importlib.import_module("yolo_training.verification")
@@ -65,6 +67,12 @@ def test_pairing(
     assert (result.agreeing, result.missing, result.agrees) == (agreeing, missing, missing == 0)
 
 
+def test_a_picture_that_the_server_sees_otherwise_does_not_agree(verification: types.ModuleType) -> None:
+    same = verification.compare("p", found((0, 0.9, 0)), found((0, 0.9, 0)), 0.25, verification.Tolerance())
+    assert dataclasses.replace(same, input_difference=1).agrees
+    assert not dataclasses.replace(same, input_difference=2).agrees
+
+
 @pytest.mark.timeout(4000)
 def test_the_server_answers_what_verify_compares(
     verification: types.ModuleType, start_server: Callable[..., ServerProcess]
@@ -74,7 +82,7 @@ def test_the_server_answers_what_verify_compares(
     total = 0
     for index in range(12):
         body = picture(Split.HELD_OUT, index).jpeg()
-        compared = verification.detect_as_served(model, body, Thresholds())
+        compared = verification.detect_as_served(model, decode(body, 10**6), Thresholds())
         answered = server.predict(body).json()["detections"]
         assert isinstance(answered, list)
         assert [(one["class_id"], one["score"], one["box"]) for one in answered] == [
@@ -93,8 +101,8 @@ def test_exported_models_find_what_the_trained_ones_find(tmp_path: Path) -> None
     own_size, other_sizes = tmp_path / "own", tmp_path / "other"
     write_pictures(own_size, 6)
     other_sizes.mkdir()
-    for index, size in enumerate([(320, 240), (100, 160), (223, 167), (640, 480)]):
-        picture(Split.HELD_OUT, 700 + index).image.resize(size).save(other_sizes / f"{index}.png")
+    for index, size in enumerate([(320, 240), (100, 160), (223, 167), (640, 480), (1280, 720)] * 4):
+        picture(Split.HELD_OUT, 700 + index).image.resize(size).save(other_sizes / f"{index}.JPG")
 
     def verified(weights: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         files = (str(models / weights / "model.pt"), str(models / "v1.1.0" / "model.onnx"))
@@ -107,9 +115,11 @@ def test_exported_models_find_what_the_trained_ones_find(tmp_path: Path) -> None
     same = verified("v1.1.0", str(own_size))
     assert same.returncode == 0, same.stdout + same.stderr
     assert "6 of 6 pictures agree" in same.stdout
-    resampled = verified("v1.1.0", str(other_sizes), "--least-iou", "0.85", "--score-difference", "0.05")
+    resampled = verified("v1.1.0", str(other_sizes))
     assert resampled.returncode == 0, resampled.stdout + resampled.stderr
-    assert "4 of 4 pictures agree" in resampled.stdout
+    assert "20 of 20 pictures agree" in resampled.stdout
+    nothing = verified("v1.1.0", str(tmp_path))
+    assert (nothing.returncode, nothing.stderr) == (1, f"There are no JPEGs or PNGs in {tmp_path}.\n")
     # The other version's weights are no match for this file.
     different = verified("v1.0.0", str(own_size))
     assert different.returncode == 1, different.stdout + different.stderr

@@ -3,47 +3,55 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolo_training.evaluation import Accuracy, evaluate
-from yolo_training.exporting import export_onnx
-from yolo_training.model_card import write_model_card
+from yolo_training.evaluation import Accuracy
+from yolo_training.inputs import InputUnusable, require_absent, require_splits
+from yolo_training.model_folder import Version, make_folder, require_makeable
 from yolo_training.ultralytics_session import YOLO
 
 
 @dataclass(frozen=True, slots=True)
 class OwnRun:
-    """`dataset`: YAML as ultralytics reads it, with the splits train, val and test; `start`: an architecture
-    (`yolov8n.yaml`) or weights (`.pt`); `side`: input in pixels; `device`: `cpu`, `0`, ..."""
+    """`made`: what comes out; `start`: an architecture (`yolov8n.yaml`) or weights (`.pt`); `device`: `cpu`, `0`."""
 
-    dataset: Path
-    version: str
+    made: Version
     start: str
-    side: int
     epochs: int
     seed: int
     device: str
-    gate: float
 
 
 def train_own(target: Path, work: Path, run: OwnRun) -> Accuracy:
     """Trains, exports, evaluates on the split `test`; leaves `target/<version>/{model.onnx, model.json, model.pt}`.
 
-    Raises GateFailed, and leaves nothing, when the model is below the gate.
+    Raises InputUnusable before the training where it could not come to its end, and GateFailed when the model is below
+    the gate. What fails after the training leaves its weights in `target/<version>.pt`, for `make_folder`.
     """
-    YOLO(run.start).train(
-        data=str(run.dataset), project=str(work), name="run", epochs=run.epochs, imgsz=run.side, seed=run.seed,
-        device=run.device, amp=False, plots=False,
-    )  # fmt: skip
-    made = work / run.version
-    made.mkdir()
-    shutil.copyfile(work / "run" / "weights" / "best.pt", made / "model.pt")
-    onnx = export_onnx(made / "model.pt", run.side)
-    accuracy = evaluate(onnx, run.dataset, split="test", side=run.side, work=work / "evaluation")
-    accuracy.require(run.gate)
-    facts = {"seed": run.seed, "checkpoint": "best.pt", "dataset": run.dataset.name}
-    write_model_card(onnx, version=run.version, accuracy=accuracy, facts=facts)
+    folder = target / run.made.version
+    kept = target / f"{run.made.version}.pt"
+    require_makeable(folder, run.made)
+    require_splits(run.made.dataset, "train")
+    require_absent(kept)
     target.mkdir(parents=True, exist_ok=True)
-    shutil.move(str(made), target / run.version)
+    _start(run.start).train(
+        data=str(run.made.dataset), project=str(work), name="run", epochs=run.epochs, imgsz=run.made.side,
+        seed=run.seed, device=run.device, amp=False, plots=False,
+    )  # fmt: skip
+    shutil.copyfile(work / "run" / "weights" / "best.pt", kept)
+    try:
+        accuracy = make_folder(folder, kept, run.made, {"seed": run.seed, "checkpoint": "best.pt"})
+    except BaseException:
+        print(f"The trained weights are in {kept}; `export` goes on from there.", file=sys.stderr)
+        raise
+    kept.unlink()
     return accuracy
+
+
+def _start(start: str) -> YOLO:
+    try:
+        return YOLO(start)
+    except OSError as error:
+        raise InputUnusable(f"Training cannot start from {start}: {str(error).splitlines()[0]}") from error

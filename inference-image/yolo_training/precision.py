@@ -20,14 +20,12 @@ class Precision(StrEnum):
 _QUANTIZE = {Precision.FP16: 16, Precision.INT8: 8}
 
 
-def export_with_precision(weights: Path, side: int, precision: Precision, calibration: Path | None) -> Path:
-    """Writes an ONNX file beside the weights and returns it. INT8 needs a dataset YAML to calibrate with."""
+def export_with_precision(weights: Path, side: int, precision: Precision, calibration: Path) -> Path:
+    """Writes an ONNX file beside the weights and returns it. INT8 is calibrated with a dataset's split `val`."""
     if precision is Precision.FP32:
         return export_onnx(weights, side)
     options: dict[str, object] = {"quantize": _QUANTIZE[precision]}
     if precision is Precision.INT8:
-        if calibration is None:
-            raise ValueError("INT8 needs a dataset to calibrate with (--calibration).")
         options["data"] = str(calibration)
     exported = YOLO(str(weights)).export(
         format="onnx", imgsz=side, dynamic=True, simplify=True, device="cpu", **options
