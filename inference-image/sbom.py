@@ -25,7 +25,7 @@ def bill_of_materials(requirements: Path, arguments: Mapping[str, str]) -> dict[
         "name": arguments["MODEL_NAME"],
         "version": arguments["MODEL_VERSION"],
         "hashes": [{"alg": "SHA-256", "content": arguments["MODEL_DIGEST"]}],
-        "licenses": [{"license": {"id": "AGPL-3.0-only"}}],
+        "licenses": [{"expression": arguments["MODEL_LICENCE"]}],
     }
     return {
         "bomFormat": "CycloneDX",

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 import image_context
+from yolo_serving.digest import file_digest
 from yolo_serving.faults import FaultPlan, parse_faults
 
 
@@ -16,9 +18,14 @@ def models(tmp_path: Path) -> Path:
         folder = tmp_path / "models" / version
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(version.encode())
-        (folder / "model.json").write_text(json.dumps({"version": version, "sha256": f"of-{version}", "map50": 0.9}))
+        write_card(folder)
         (folder / "model.pt").write_bytes(b"weights")
     return tmp_path / "models"
+
+
+def write_card(folder: Path, **more: object) -> None:
+    card = {"sha256": file_digest(folder / "model.onnx"), "map50": 0.9, "map50_95": 0.8, **more}
+    (folder / "model.json").write_text(json.dumps(card))
 
 
 def built(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, str]]:
@@ -45,20 +52,24 @@ def test_context_holds_what_the_dockerfile_copies_and_nothing_of_the_training(
     assert answer["build_args"] == {
         "MODEL_NAME": "yolov8-shapes",
         "MODEL_VERSION": "v1.0.0",
-        "MODEL_DIGEST": "of-v1.0.0",
+        "MODEL_DIGEST": file_digest(models / "v1.0.0" / "model.onnx"),
         "MODEL_MAP50": "0.9",
+        "MODEL_MAP50_95": "0.8",
+        "MODEL_LICENCE": "AGPL-3.0-only",
+        "SOURCE": "unknown",
+        "REVISION": "unknown",
         "FAULT": "none",
     }
 
 
-def test_good_and_bad_versions_differ_in_arguments_and_one_small_file(
+def test_good_and_bad_versions_differ_in_arguments_and_two_small_file(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = built(capsys, "v1.1.0", str(tmp_path / "good"), "--models", str(models))
     bad = built(capsys, "v1.2.0-errors", str(tmp_path / "bad"), "--models", str(models))
     good_files, bad_files = files(tmp_path / "good"), files(tmp_path / "bad")
     different = {name for name in good_files.keys() | bad_files.keys() if good_files.get(name) != bad_files.get(name)}
-    assert different == {"image.json", "sbom.cdx.json"}
+    assert different == {"Dockerfile", "image.json", "sbom.cdx.json"}
     assert json.loads(bad_files["image.json"]) == bad["build_args"]
     changed = {name for name in good["build_args"] if good["build_args"][name] != bad["build_args"][name]}
     assert changed == {"MODEL_VERSION", "FAULT"}
@@ -85,9 +96,64 @@ def test_other_versions_can_be_asked_for(models: Path, tmp_path: Path, capsys: p
     assert (arguments["MODEL_VERSION"], arguments["FAULT"]) == ("v2.0.0", "errors:0.005")
 
 
-def test_a_missing_model_is_said(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert image_context.main(["v3.0.0", str(tmp_path / "context"), "--models", str(models)]) == 1
-    assert "There is no model in" in capsys.readouterr().err
+@pytest.mark.parametrize("missing", ["model.onnx", "model.json"])
+def test_a_missing_model_is_said(
+    models: Path, tmp_path: Path, missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (models / "v1.0.0" / missing).unlink()
+    assert image_context.main(["v1.0.0", str(tmp_path / "context"), "--models", str(models)]) == 1
+    assert f"There is no {missing} in {models / 'v1.0.0'}" in capsys.readouterr().err
+
+
+def test_a_card_of_another_model_makes_no_image(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (models / "v1.0.0" / "model.onnx").write_bytes(b"exported anew")
+    assert image_context.main(["v1.0.0", str(tmp_path / "context"), "--models", str(models)]) == 1
+    assert "model.json describes another file" in capsys.readouterr().err
+    assert not (tmp_path / "context").exists()
+
+
+@pytest.mark.parametrize("words", [("--name", "boats"), ()])
+def test_a_model_of_ones_own_has_its_own_name_and_licence(
+    models: Path, tmp_path: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (models / "v1.0.0").rename(models / "v7")
+    write_card(models / "v7", name="of-the-card")
+    name = words[-1] if words else "of-the-card"
+    context = tmp_path / "context"
+    licence = ("--licence", "LicenseRef-Ultralytics-Enterprise")
+    answer = built(capsys, "v7", str(context), "--models", str(models), *licence, *words)
+    assert str(answer["tag"]) == f"{name}:v7"
+    bill = json.loads((context / "sbom.cdx.json").read_text())
+    assert bill["metadata"]["component"]["name"] == name
+    assert (bill["components"][-1]["name"], bill["components"][-1]["licenses"]) == (name, [{"expression": licence[1]}])
+    assert "yolov8-shapes" not in (context / "Dockerfile").read_text()
+
+
+def defaults(dockerfile: Path) -> dict[str, str]:
+    return dict(re.findall(r'^ARG (\w+)="?([^"\n]*)"?$', dockerfile.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("version", ["v1.1.0", "v1.2.0-slow", "v1.2.0-turns-bad"])
+@pytest.mark.parametrize("hardware", ["cpu", "gpu"])
+def test_a_build_without_arguments_makes_what_was_asked_for(
+    models: Path, tmp_path: Path, version: str, hardware: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--hardware", hardware, "--base", "registry.example.com/python:3.11@sha256:abc", "--revision", "f00")
+    answer = built(capsys, version, str(tmp_path / "context"), "--models", str(models), *words)
+    said = defaults(tmp_path / "context" / "Dockerfile")
+    assert {name: said[name] for name in answer["build_args"]} == answer["build_args"]
+    assert "unknown" not in {said[name] for name in said if name.startswith("MODEL_")}
+
+
+@pytest.mark.parametrize("value", ['v1" RUN=true', "v1\nUSER root", "$HOME", "back\\slash", ""])
+def test_what_would_change_the_dockerfile_is_refused(
+    models: Path, tmp_path: Path, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["v1.0.0", str(tmp_path / "context"), "--models", str(models), "--source", value]
+    assert image_context.main(words) == 1
+    assert "SOURCE=" in capsys.readouterr().err
 
 
 def test_bill_of_materials_names_every_package_and_the_model(
@@ -100,7 +166,9 @@ def test_bill_of_materials_names_every_package_and_the_model(
     pinned = (context / "requirements-serve-cpu.txt").read_text().count("==")
     assert len(listed) == pinned + 1
     assert f"onnxruntime=={listed['onnxruntime']} " in (context / "requirements-serve-cpu.txt").read_text()
-    assert bill["components"][-1]["hashes"] == [{"alg": "SHA-256", "content": "of-v1.1.0"}]
+    assert bill["components"][-1]["hashes"] == [
+        {"alg": "SHA-256", "content": file_digest(models / "v1.1.0" / "model.onnx")}
+    ]
     assert "ultralytics" not in listed
 
 
