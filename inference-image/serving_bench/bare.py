@@ -1,9 +1,10 @@
-"""What the machine can do without a server: one loop that decodes a batch, runs it and finds its detections."""
+"""What the machine can do without a server: loops that decode a batch, run it and find its detections."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,9 +28,12 @@ class Rate:
 
 
 class BareLoop:
-    """A session and a batch of pictures. `threads` None: a session with ONNX Runtime's own defaults, which spin."""
+    """A session and a batch of pictures, run by so many loops at once, as the server's lanes do.
 
-    def __init__(self, model: Path, side: int, pictures: Sequence[bytes], threads: int | None) -> None:
+    `threads`: of one forward pass; None: ONNX Runtime's own defaults, which spin.
+    """
+
+    def __init__(self, model: Path, side: int, pictures: Sequence[bytes], threads: int | None, loops: int = 1) -> None:
         options = ort.SessionOptions()
         if threads is not None:
             options.intra_op_num_threads = threads
@@ -38,17 +42,25 @@ class BareLoop:
         self._input = self._session.get_inputs()[0].name
         self._side = side
         self._pictures = pictures
-        for _ in range(_WARM_UP_BATCHES):
-            self._batch()
+        self._loops = loops
+        self._run(_WARM_UP_BATCHES)
 
     def rate(self, batches: int) -> Rate:
-        """Runs that many batches."""
-        count = batches * len(self._pictures)
+        """Runs that many batches in each loop."""
+        count = self._loops * batches * len(self._pictures)
         started, cpu_started = time.monotonic(), time.process_time()
-        for _ in range(batches):
-            self._batch()
+        self._run(batches)
         elapsed, cpu = time.monotonic() - started, time.process_time() - cpu_started
         return Rate(count / elapsed, 1000 * cpu / count)
+
+    def _run(self, batches: int) -> None:
+        with ThreadPoolExecutor(self._loops) as executor:
+            for done in [executor.submit(self._batches, batches) for _ in range(self._loops)]:
+                done.result()
+
+    def _batches(self, count: int) -> None:
+        for _ in range(count):
+            self._batch()
 
     def _batch(self) -> None:
         fitted = [letterbox(decode(body, _MAX_PIXELS), self._side) for body in self._pictures]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from serving_process import ServerProcess, free_port
+from tiny_detector import SIDE
 
+from serving_bench.__main__ import tell
+from serving_bench.bare import BareLoop
+from serving_bench.bench import Conditional, targets
 from serving_bench.client import closed_loop, open_loop, prepared, quantile
+from serving_bench.neighbours import Condition
 from yolo_serving.shapes import Split, picture
 
 REQUESTS = [*prepared([picture(Split.HELD_OUT, 1).jpeg()]), *prepared([b"no picture"])]
@@ -44,3 +51,47 @@ def test_quantiles_are_of_the_values_themselves() -> None:
     values = range(100, 0, -1)
     assert (quantile(values, 0.5), quantile(values, 0.99), quantile(values, 1.0)) == (51, 100, 100)
     assert quantile([], 0.99) == 0
+
+
+def measured(figure: str, beside: float, before: float, others_share: float) -> Conditional:
+    return {
+        Condition.BESIDE_OTHERS: {figure: beside, "others_share_of_processor": others_share},
+        Condition.BEFORE_OTHERS: {figure: before, "others_share_of_processor": 0.5},
+    }
+
+
+@pytest.mark.parametrize(
+    ("p99_ratios", "others_share", "words", "status"),
+    [
+        ((2.4, 1.1), 0.05, ["met", "met"], 0),
+        ((3.1, 1.1), 0.05, ["MISSED", "met"], 1),
+        # Beside busy programs it is told, but nobody is blamed for it.
+        ((3.1, 1.1), 0.62, ["not judged", "met"], 0),
+        ((2.4, 2.6), 0.62, ["not judged", "MISSED"], 1),
+    ],
+)
+def test_a_missed_target_fails_the_run_in_every_condition_that_can_be_judged(
+    p99_ratios: tuple[float, float],
+    others_share: float,
+    words: list[str],
+    status: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    overload = {"accepted_slowest_ms": 160.0, "codes": {"200": 1, "429": 1}, "others_share_of_processor": 0.1}
+    told = targets(
+        measured("server_share_of_bare", 0.9, 0.9, others_share),
+        measured("p99_ratio", *p99_ratios, others_share),
+        overload,
+        {"ratio": 1.01},
+    )
+    assert tell(told) == status
+    lines = [line for line in capsys.readouterr().out.splitlines() if "P99" in line]
+    assert [line[:10].strip() for line in lines] == words
+
+
+def test_bare_loops_run_at_once_count_all_their_pictures(tiny_model: Path) -> None:
+    pictures = [picture(Split.HELD_OUT, index).jpeg() for index in range(4)]
+    loops = BareLoop(tiny_model, SIDE, pictures, 1, loops=2)
+    started = time.monotonic()
+    rate = loops.rate(5)
+    assert rate.pictures_per_second >= 2 * 5 * 4 / (time.monotonic() - started)
