@@ -4,7 +4,8 @@
 
 Prints JSON: {"tag", "context", "dockerfile", "build_args"}. The context's Dockerfile has the arguments as its defaults,
 so `docker build -t TAG CONTEXT` is all there is to say. The contexts of all versions of one model differ in defaults,
-the small `image.json` and SBOM only, so that their images share every other layer. `--list` names the versions.
+the small `image.json` only, so that their images share every layer but that of it and the SBOM. `--list` names the
+versions.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sbom import bill_of_materials
 from yolo_serving.digest import file_digest
 
 HERE = Path(__file__).resolve().parent
@@ -68,21 +68,19 @@ class Origin:
     base: str | None = None
 
 
-def assemble(model: Path, context: Path, arguments: Mapping[str, str], requirements: str) -> None:
-    """Fills the folder: Dockerfile, requirements, package, `model/`, `image.json`, SBOM. What was in it before goes."""
+def assemble(model: Path, context: Path, arguments: Mapping[str, str]) -> None:
+    """Fills the folder: Dockerfile, requirements, package, `model/`, `image.json`. What was in it before goes."""
     shutil.rmtree(context, ignore_errors=True)
     (context / "model").mkdir(parents=True)
     recipe = with_defaults((HERE / "Dockerfile").read_text(encoding="utf-8"), arguments)
     (context / "Dockerfile").write_text(recipe, encoding="utf-8")
-    for file in HERE.glob("requirements-serve-*.txt"):
+    for file in (HERE / "sbom.py", *HERE.glob("requirements-serve-*.txt")):
         shutil.copyfile(file, context / file.name)
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
     shutil.copytree(HERE / "yolo_serving", context / "yolo_serving", ignore=ignored)
     for name in ("model.onnx", "model.json"):
         shutil.copyfile(model / name, context / "model" / name)
     (context / "image.json").write_text(json.dumps(arguments, indent=1) + "\n", encoding="utf-8")
-    bill = bill_of_materials(HERE / requirements, arguments)
-    (context / "sbom.cdx.json").write_text(json.dumps(bill, indent=1) + "\n", encoding="utf-8")
     for path in (context, *context.rglob("*")):
         # Readable for the image's user whatever the umask was when the files were made.
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -151,10 +149,9 @@ def _made(options: argparse.Namespace) -> dict[str, object]:
             raise Unusable(f"There is no {name} in {model}; known versions: {', '.join(VARIANTS)}.")
     origin = Origin(options.licence, options.source, options.revision, options.base)
     chosen = build_args(options.version, options.fault or known.fault, model, options.name, origin)
-    requirements = f"requirements-serve-{options.hardware}.txt"
-    if options.hardware != "cpu":
-        chosen |= {"REQUIREMENTS": requirements, "PROVIDER": "cuda"}
-    assemble(model, options.context, chosen, requirements)
+    if options.hardware == "gpu":
+        chosen |= {"REQUIREMENTS": "requirements-serve-gpu.txt", "PROVIDER": "cuda"}
+    assemble(model, options.context, chosen)
     return {
         "tag": f"{chosen['MODEL_NAME']}:{options.version}{'' if options.hardware == 'cpu' else '-gpu'}",
         "context": str(options.context),

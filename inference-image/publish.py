@@ -3,7 +3,7 @@
     python inference-image/publish.py IMAGE.tar REGISTRY/vision/detect:v1.0.0 --context CONTEXT --key cosign.key
 
 IMAGE.tar is what `docker save` or `buildah push … docker-archive:` writes, CONTEXT the folder that it was built from.
-The steps are programs that others keep, and that must be on the PATH:
+The bill of materials is the one in the image. The steps are programs that others keep, and that must be on the PATH:
 
     pip-audit   the locked Python packages have no known vulnerability, else nothing is pushed
     crane       pushes the image; from here on it is meant by its digest
@@ -24,6 +24,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from pathlib import Path
 
 _PROGRAMS = ("pip-audit", "crane", "cosign")
 _STEP_SECONDS = 900.0
+_BILL = "model/sbom.cdx.json"
 _SERVED_PACKAGES = "requirements-serve-cpu.txt"
 
 
@@ -55,12 +57,35 @@ def publish(publication: Publication) -> str:
     if missing:
         raise StepFailed(f"Not on the PATH: {', '.join(missing)}.")
     arguments = json.loads((publication.context / "image.json").read_text(encoding="utf-8"))
+    bill = bill_of_materials(publication.archive)
     _scan(publication.context / arguments.get("REQUIREMENTS", _SERVED_PACKAGES))
     image = _run("crane", "push", publication.archive, publication.reference).split()[-1]
     _require_labels(image, arguments)
     with tempfile.TemporaryDirectory(prefix="publish-") as folder:
+        (Path(folder) / "sbom.cdx.json").write_bytes(bill)
         _sign(publication, image, Path(folder))
     return image
+
+
+def bill_of_materials(archive: Path) -> bytes:
+    """The bill of materials in the image, from a docker archive. Raises StepFailed where there is none."""
+    try:
+        with tarfile.open(archive) as image:
+            # The last layer that has the file is what a container sees.
+            for layer in reversed(json.loads(_content(image, "manifest.json"))[0]["Layers"]):
+                with tarfile.open(fileobj=image.extractfile(layer)) as files:
+                    if _BILL in files.getnames():
+                        return _content(files, _BILL)
+    except (OSError, tarfile.TarError, LookupError, ValueError) as error:
+        raise StepFailed(f"{archive} is no docker archive of an image: {error}") from error
+    raise StepFailed(f"The image in {archive} has no bill of materials at /{_BILL}.")
+
+
+def _content(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    if file is None:
+        raise KeyError(f"{name} is no file")
+    return file.read()
 
 
 def _scan(requirements: Path) -> None:
@@ -69,7 +94,7 @@ def _scan(requirements: Path) -> None:
 
 
 def _require_labels(image: str, arguments: dict[str, str]) -> None:
-    """The bill of materials is this image's: both were made from one context."""
+    """What was scanned is this image's: both were made from one context."""
     labels = json.loads(_run("crane", "config", image))["config"].get("Labels") or {}
     said = (labels.get("org.opencontainers.image.version"), labels.get("dev.modelrelease.model.sha256"))
     built = (arguments["MODEL_VERSION"], arguments["MODEL_DIGEST"])
@@ -85,7 +110,7 @@ def _sign(publication: Publication, image: str, folder: Path) -> None:
     bill = ("--type", "cyclonedx")
     signing = ("--key", publication.key, "--signing-config", no_services, "--yes", *http)
     _run("cosign", "sign", *signing, image)
-    _run("cosign", "attest", *bill, "--predicate", publication.context / "sbom.cdx.json", *signing, image)
+    _run("cosign", "attest", *bill, "--predicate", folder / "sbom.cdx.json", *signing, image)
     verifying = ("--key", public_key, "--insecure-ignore-tlog", *http)
     _run("cosign", "verify", *verifying, image)
     _run("cosign", "verify-attestation", *bill, *verifying, image)

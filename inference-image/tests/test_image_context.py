@@ -69,7 +69,7 @@ def test_good_and_bad_versions_differ_in_arguments_and_two_small_file(
     bad = built(capsys, "v1.2.0-errors", str(tmp_path / "bad"), "--models", str(models))
     good_files, bad_files = files(tmp_path / "good"), files(tmp_path / "bad")
     different = {name for name in good_files.keys() | bad_files.keys() if good_files.get(name) != bad_files.get(name)}
-    assert different == {"Dockerfile", "image.json", "sbom.cdx.json"}
+    assert different == {"Dockerfile", "image.json"}
     assert json.loads(bad_files["image.json"]) == bad["build_args"]
     changed = {name for name in good["build_args"] if good["build_args"][name] != bad["build_args"][name]}
     assert changed == {"MODEL_VERSION", "FAULT"}
@@ -125,9 +125,7 @@ def test_a_model_of_ones_own_has_its_own_name_and_licence(
     licence = ("--licence", "LicenseRef-Ultralytics-Enterprise")
     answer = built(capsys, "v7", str(context), "--models", str(models), *licence, *words)
     assert str(answer["tag"]) == f"{name}:v7"
-    bill = json.loads((context / "sbom.cdx.json").read_text())
-    assert bill["metadata"]["component"]["name"] == name
-    assert (bill["components"][-1]["name"], bill["components"][-1]["licenses"]) == (name, [{"expression": licence[1]}])
+    assert (answer["build_args"]["MODEL_NAME"], answer["build_args"]["MODEL_LICENCE"]) == (name, licence[1])
     assert "yolov8-shapes" not in (context / "Dockerfile").read_text()
 
 
@@ -156,27 +154,10 @@ def test_what_would_change_the_dockerfile_is_refused(
     assert "SOURCE=" in capsys.readouterr().err
 
 
-def test_bill_of_materials_names_every_package_and_the_model(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    context = tmp_path / "context"
-    built(capsys, "v1.1.0", str(context), "--models", str(models))
-    bill = json.loads((context / "sbom.cdx.json").read_text())
-    listed = {component["name"]: component["version"] for component in bill["components"]}
-    pinned = (context / "requirements-serve-cpu.txt").read_text().count("==")
-    assert len(listed) == pinned + 1
-    assert f"onnxruntime=={listed['onnxruntime']} " in (context / "requirements-serve-cpu.txt").read_text()
-    assert bill["components"][-1]["hashes"] == [
-        {"alg": "SHA-256", "content": file_digest(models / "v1.1.0" / "model.onnx")}
-    ]
-    assert "ultralytics" not in listed
-
-
 def test_gpu_image(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("v1.1.0", str(tmp_path / "context"), "--models", str(models), "--hardware", "gpu")
     answer = built(capsys, *words)
     assert str(answer["tag"]) == "yolov8-shapes:v1.1.0-gpu"
     arguments = answer["build_args"]
     assert (arguments["REQUIREMENTS"], arguments["PROVIDER"]) == ("requirements-serve-gpu.txt", "cuda")
-    bill = json.loads((tmp_path / "context" / "sbom.cdx.json").read_text())
-    assert "onnxruntime-gpu" in {component["name"] for component in bill["components"]}
+    assert (tmp_path / "context" / arguments["REQUIREMENTS"]).is_file()

@@ -5,7 +5,9 @@ The programs are stand-ins that note how they are called; `make publish-check` d
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,31 @@ IMAGE = "registry.example.com/vision/detect@sha256:abc"
 STAND_IN = """#!/bin/sh
 name="${0##*/}"
 echo "$name $*" >> "$CALLS"
+for word; do case "$word" in */sbom.cdx.json) cp "$word" "$CALLS.bill";; esac; done
 case "$name $1" in "$FAILING") echo "the reason"; exit 3;; esac
 case "$name $1" in
 "crane push") echo "$IMAGE" ;;
 "crane config") echo "$CONFIG" ;;
 esac
 """
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def write_archive(path: Path, *layers: dict[str, bytes]) -> Path:
+    """What of a docker archive is read."""
+    files = {f"{number}/layer.tar": tar(layer) for number, layer in enumerate(layers)}
+    manifest = json.dumps([{"Layers": list(files)}]).encode()
+    path.write_bytes(tar({**files, "manifest.json": manifest}))
+    return path
 
 
 class Calls:
@@ -61,7 +82,8 @@ def words(tmp_path: Path) -> list[str]:
     context = tmp_path / "context"
     context.mkdir()
     (context / "image.json").write_text(json.dumps({"MODEL_VERSION": "v1", "MODEL_DIGEST": "f00"}))
-    return ["image.tar", "registry.example.com/vision/detect:v1", "--context", str(context), "--key", "cosign.key"]
+    archive = write_archive(tmp_path / "image.tar", {"model/sbom.cdx.json": b"older"}, {"model/sbom.cdx.json": b"bill"})
+    return [str(archive), "registry.example.com/vision/detect:v1", "--context", str(context), "--key", "cosign.key"]
 
 
 def test_the_image_is_scanned_before_it_is_pushed_and_meant_by_its_digest_afterwards(
@@ -84,6 +106,26 @@ def test_the_image_is_scanned_before_it_is_pushed_and_meant_by_its_digest_afterw
     }
     assert calls.words("pip-audit")[-1].endswith("context/requirements-serve-cpu.txt")
     assert json.loads(capsys.readouterr().out) == {"spec": {"image": IMAGE}}
+
+
+def test_what_is_attested_is_the_bill_of_materials_in_the_image(calls: Calls, words: list[str], tmp_path: Path) -> None:
+    assert publish.main(words) == 0
+    assert calls.words("cosign attest ")
+    assert (tmp_path / "calls.bill").read_bytes() == b"bill"
+
+
+@pytest.mark.parametrize("content", [None, b"no archive", tar({"manifest.json": b"{}"})])
+def test_an_image_without_a_bill_of_materials_is_not_pushed(
+    calls: Calls, words: list[str], tmp_path: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "image.tar"
+    if content is None:
+        write_archive(archive, {"model/model.json": b"{}"})
+    else:
+        archive.write_bytes(content)
+    assert publish.main(words) == 1
+    assert str(archive) in capsys.readouterr().err
+    assert calls.programs == []
 
 
 @pytest.mark.parametrize("failing", ["pip-audit --strict", "crane push", "cosign sign", "cosign verify"])

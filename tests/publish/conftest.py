@@ -112,11 +112,10 @@ def _advisory(name: str) -> dict[str, object]:
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
-    """What of a build context is read: arguments, bill of materials, locked packages."""
+    """What of a build context is read: arguments and locked packages."""
     folder = tmp_path / "context"
     folder.mkdir()
     (folder / "image.json").write_text(json.dumps({"MODEL_VERSION": "v1.1.0", "MODEL_DIGEST": "abc"}))
-    (folder / "sbom.cdx.json").write_text(json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1}))
     (folder / "requirements-serve-cpu.txt").write_text(
         f"pillow==13.0.0 --hash=sha256:{'0' * 64}\nnumpy==2.4.6 --hash=sha256:{'1' * 64}\n"
     )
@@ -129,19 +128,25 @@ def archive(tmp_path: Path) -> Path:
 
 
 def write_archive(path: Path, labels: dict[str, str]) -> Path:
-    """A docker archive of one empty layer (the format of `docker save`)."""
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w"):
-        pass
+    """A docker archive of one layer with a bill of materials (the format of `docker save`)."""
+    bill = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1}
+    layer = _tar({"model/sbom.cdx.json": json.dumps(bill).encode()})
     config = {"architecture": "amd64", "os": "linux", "config": {"Labels": labels}, "rootfs": {"type": "layers"}}
     manifest = [{"Config": "config.json", "RepoTags": ["test:latest"], "Layers": ["layer.tar"]}]
-    with tarfile.open(path, "w") as archive:
-        for name, content in (
-            ("layer.tar", layer.getvalue()),
-            ("config.json", json.dumps(config).encode()),
-            ("manifest.json", json.dumps(manifest).encode()),
-        ):
+    content = {
+        "layer.tar": layer,
+        "config.json": json.dumps(config).encode(),
+        "manifest.json": json.dumps(manifest).encode(),
+    }
+    path.write_bytes(_tar(content))
+    return path
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-    return path
+    return buffer.getvalue()
