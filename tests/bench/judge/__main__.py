@@ -1,4 +1,4 @@
-"""``python -m tests.bench.judge [--quick]``: measures the judge, writes build/bench/judge.json and docs/judge/."""
+"""``python -m tests.bench.judge [--quick]``: measures the judge, for build/bench/judge.json and the documentation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import plots, studies
+from . import plots, studies, tables
 from .young import SETTINGS, young_stable
 
 PROMISED = 0.01
@@ -22,9 +22,9 @@ HIGHEST_RATIO = 1.7
 def main() -> int:
     """Runs all studies; the exit status is 1 where a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the releases, for trying it out")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the releases and no tables")
     parser.add_argument("--output", type=Path, default=Path("build/bench/judge.json"))
-    parser.add_argument("--plots-to", type=Path, default=Path("docs/judge"))
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where the plots and tables go")
     chosen = parser.parse_args()
     part = 10 if chosen.quick else 1
     report: dict[str, Any] = {"quick": chosen.quick, "seconds": {}}
@@ -43,13 +43,22 @@ def main() -> int:
         report[name] = study()
         report["seconds"][name] = round(time.monotonic() - before, 1)
         sys.stderr.write(f"{name}: {report['seconds'][name]} s\n")
+        _save(report, chosen.output)
     report["broken"] = [] if chosen.quick else broken(report)
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    chosen.output.write_text(json.dumps(report, indent=1) + "\n")
-    plots.draw(report, chosen.plots_to)
+    _save(report, chosen.output)
+    plots.draw(report, (chosen.output.parent if chosen.quick else chosen.docs) / "judge")
+    if not chosen.quick:
+        tables.write(report, chosen.docs / "how-it-decides.md")
+    sys.stdout.write("".join(f"{line}\n" for line in tables.summary(report)))
     done = "too few releases to check the promises\n" if chosen.quick else "all promises kept\n"
     sys.stdout.write("".join(f"broken: {line}\n" for line in report["broken"]) or done)
     return 1 if report["broken"] else 0
+
+
+def _save(report: dict[str, Any], output: Path) -> None:
+    """After each study: where the last one is interrupted, the others are not lost."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def broken(report: dict[str, Any]) -> list[str]:

@@ -1,10 +1,11 @@
-"""``python -m tests.bench.judge.tables``: the planner's tables of ``docs/how-it-decides.md``, as Markdown."""
+"""The tables of ``docs/how-it-decides.md``, as Markdown: what was simulated, and what the planner says."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from modelrelease.judge import Margin, Rates, Settings, requests_to_detect, requests_to_pass
 
@@ -27,8 +28,7 @@ def detection(weight: int) -> Iterator[str]:
     """Mean time to the rollback, and the time that is enough in 95 of 100 cases."""
     settings, kappa = Settings(), weight / (100 - weight)
     margin = Margin(settings.errors.max_ratio, settings.errors.max_increase)
-    yield f"| errors, at {weight} % | " + " | ".join(f"{rps} rps" for rps in TRAFFIC) + " |"
-    yield "|---|" + "---|" * len(TRAFFIC)
+    yield from _headed(f"errors, at {weight} %", [f"{rps} rps" for rps in TRAFFIC])
     for name, rate in BUGS:
         found = requests_to_detect(settings, Rates(rate, 0.005, kappa), margin)
         cells = [(found.mean / (rps * weight / 100), found.quantile(0.95) / (rps * weight / 100)) for rps in TRAFFIC]
@@ -38,8 +38,7 @@ def detection(weight: int) -> Iterator[str]:
 def gates() -> Iterator[str]:
     """Mean time until an identical canary passes each gate, by its slowest metric."""
     settings = Settings()
-    yield "| gate | " + " | ".join(f"{rps} rps" for rps in TRAFFIC) + " |"
-    yield "|---|" + "---|" * len(TRAFFIC)
+    yield from _headed("gate", [f"{rps} rps" for rps in TRAFFIC])
     totals = [0.0] * len(TRAFFIC)
     for weight, following in ((1, 5), (5, 20), (20, 50), (50, 100)):
         harm = 100 * settings.harm_budget / following if following < 100 else 0.0
@@ -55,6 +54,63 @@ def gates() -> Iterator[str]:
     yield "| **together** | " + " | ".join(f"**{shown(total)}**" for total in totals) + " |"
 
 
-if __name__ == "__main__":
-    for lines in (detection(1), detection(20), gates()):
-        sys.stdout.write("\n".join(lines) + "\n\n")
+def false_rollbacks(report: dict[str, Any]) -> Iterator[str]:
+    """Percentages of identical canaries that are rolled back; in brackets the rules of 5 and of 3 bad minutes."""
+    rows = report["false_rollbacks"]
+    yield from _headed("% rolled back", [f"{rps} rps" for rps in dict.fromkeys(row["rps"] for row in rows)])
+    for scenario in dict.fromkeys(row["scenario"] for row in rows):
+        cells = [
+            f"**{_percent(row['judge']['share'], 2)}** ({_percent(row['rule_of_5'])}, {_percent(row['rule_of_3'])})"
+            for row in rows
+            if row["scenario"] == scenario
+        ]
+        yield f"| {scenario} | " + " | ".join(cells) + " |"
+
+
+def late_onset(report: dict[str, Any]) -> Iterator[str]:
+    """From the onset of a bug to the verdict: median, and what is enough in 95 of 100 cases."""
+    rows = report["late_onset"]
+    yield from _headed("good minutes before", ["5 % errors", "20 % errors", "all fail"])
+    for minutes in dict.fromkeys(row["good_minutes"] for row in rows):
+        cells = [
+            f"{row['median_seconds']:.0f} s (95 %: {row['quantile95_seconds']:.0f} s)"
+            for row in rows
+            if row["good_minutes"] == minutes
+        ]
+        yield f"| {minutes} | " + " | ".join(cells) + " |"
+
+
+def write(report: dict[str, Any], page: Path) -> None:
+    """Put the tables in the places of those with the same first lines.
+
+    Raises:
+        ValueError: the page has no such table.
+    """
+    lines = page.read_text().splitlines()
+    for table in (false_rollbacks(report), late_onset(report), detection(1), detection(20), gates()):
+        rows = list(table)
+        begins = lines.index(rows[0])
+        ends = next(index for index in range(begins, len(lines)) if not lines[index].startswith("|"))
+        lines[begins:ends] = rows
+    page.write_text("\n".join(lines) + "\n")
+
+
+def summary(report: dict[str, Any]) -> Iterator[str]:
+    """The figures that the text of the page names."""
+    ratios = [row["ratio"] for row in report["detection"]]
+    yield f"detection: {min(ratios):.2f} to {max(ratios):.2f}, mean {sum(ratios) / len(ratios):.2f} times the bound"
+    highest = max(row["judge"]["upper95"] for row in report["false_rollbacks"])
+    yield f"false rollbacks: highest upper 95 % limit {highest:.2%}"
+    gate = [row["ratio"] for row in report["promotion"]]
+    wrong = [row["wrong_at_margin"]["share"] for row in report["promotion"]]
+    yield f"promotion: {min(gate):.2f} to {max(gate):.2f} times the bound; wrong {min(wrong):.2%} to {max(wrong):.2%}"
+    yield f"cost: {report['cost']['cpu_seconds']:.2f} s for {report['cost']['releases']:,} releases"
+
+
+def _headed(first: str, others: list[str]) -> Iterator[str]:
+    yield f"| {first} | " + " | ".join(others) + " |"
+    yield "|---|" + "---|" * len(others)
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{round(100 * share, 0 if share >= 0.01 else digits):g}"
