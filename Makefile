@@ -37,7 +37,8 @@ check: $(READY) ## Style, types and layers
 .PHONY: docs
 docs: $(READY) ## The reference pages from the code, and the site into build/site
 	@$(BIN)/python -m modelrelease.cli.generate >/dev/null
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo build/site/index.html
+	@mkdir -p build && if NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict 2>build/site.log; \
+		then echo build/site/index.html; else cat build/site.log >&2; exit 1; fi  # --quiet would make strict blind
 
 .PHONY: unit
 unit: $(READY) $(INFERENCE_READY) ## Only the tests that need neither cluster nor API server
