@@ -51,12 +51,22 @@ def write(installed: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> 
     installed.kubectl("delete", "--filename=-", stdin=yaml.safe_dump_all(documents))
 
 
-def _write(installed: ControlPlane, name: str, *images: str, dry_run: bool = False, note: str = "") -> str:
+def _write(
+    installed: ControlPlane, name: str, *images: str, dry_run: bool = False, note: str = "", volume: str = ""
+) -> str:
     """The first image is released; the others are those of containers in the pod template."""
     spec: dict[str, Any] = {"image": images[0], "workload": {"deployment": name}}
     if len(images) > 1:
         containers = [{"name": f"c{number}", "image": image} for number, image in enumerate(images[1:])]
         spec["workload"]["template"] = {"spec": {"containers": containers, "initContainers": containers[:1]}}
+    if volume:
+        template = {
+            "spec": {
+                "containers": [{"name": "yolov8"}],
+                "volumes": [{"name": "weights", "image": {"reference": volume}}],
+            }
+        }
+        spec["workload"]["template"] = template
     metadata = {"name": name, "namespace": NAMESPACE, "annotations": {"note": note}}
     body = {"apiVersion": "modelrelease.dev/v1alpha1", "kind": "ModelRelease", "metadata": metadata, "spec": spec}
     words = ["apply", "--server-side", *(["--dry-run=server"] if dry_run else []), "--filename=-"]
@@ -68,9 +78,9 @@ def configure(installed: ControlPlane, **data: str) -> None:
     installed.kubectl("patch", "configmap", POLICY, "--namespace=modelrelease-system", "--type=merge", patch)
 
 
-def refusal(write: Write, *images: str) -> str:
+def refusal(write: Write, *images: str, volume: str = "") -> str:
     with pytest.raises(CommandFailed) as caught:
-        write("refused", *images, dry_run=True)
+        write("refused", *images, dry_run=True, volume=volume)
     return str(caught.value)
 
 
@@ -96,6 +106,12 @@ def test_what_only_looks_like_a_digest_is_none(write: Write, digest: str) -> Non
 
 def test_containers_beside_the_model_are_looked_at(write: Write) -> None:
     assert "which proxy:v1, proxy:v1 is not" in refusal(write, GOOD, "proxy:v1", GOOD)
+
+
+def test_volumes_that_are_images_are_looked_at(write: Write) -> None:
+    """Kubernetes mounts the content of an image, such as the weights of a model."""
+    assert "which weights:v1 is not" in refusal(write, GOOD, volume="weights:v1")
+    assert "serverside-applied" in write("by-digest", GOOD, dry_run=True, volume=f"weights:v1{DIGEST}")
 
 
 @pytest.mark.usefixtures("registries")

@@ -176,12 +176,24 @@ def test_who_promotes_can_change_nothing_else(policy: dict[str, Kubectl], releas
     releases.create("approved", LEAST)
     annotate(policy["promoter"], "approved", f"{PROMOTE}=next")
     assert releases.read("approved")["metadata"]["annotations"][PROMOTE] == "next"
-    with pytest.raises(CommandFailed) as caught:
-        policy["promoter"](
-            "patch", "mr", "approved", "--namespace=vision", "--type=merge", '--patch={"spec":{"image":"another:v2"}}'
-        )
-    assert "changing the spec takes the verb update on modelreleases" in str(caught.value)
+    held = '--patch={"metadata":{"finalizers":["vision.example.com/hold"],"labels":{"team":"vision"}}}'
+    policy["admin"]("patch", "mr", "approved", "--namespace=vision", "--type=merge", held)
+    for patch in (
+        {"spec": {"image": "another:v2"}},
+        {"metadata": {"finalizers": []}},
+        {"metadata": {"labels": {"team": "other"}}},
+        {"metadata": {"labels": None}},
+        {"metadata": {"annotations": {"modelrelease.dev/abort": "no"}}},
+        {"metadata": {"annotations": {"modelrelease.dev/retry": "true", PROMOTE: "full"}}},
+    ):
+        words = ("patch", "mr", "approved", "--namespace=vision", "--type=merge", f"--patch={json.dumps(patch)}")
+        with pytest.raises(CommandFailed) as caught:
+            policy["promoter"](*words)
+        assert f"changing anything but the annotation {PROMOTE} takes the verb update" in str(caught.value)
     assert LEAST == releases.read("approved")["spec"]
+    policy["admin"](
+        "patch", "mr", "approved", "--namespace=vision", "--type=merge", '--patch={"metadata":{"finalizers":[]}}'
+    )
 
 
 def test_what_was_promoted_may_be_touched_by_who_may_not_promote(
