@@ -290,6 +290,10 @@ class ModelReleaseSpec(Model):
         return self.traffic.virtual_service or self.service_name
 
 
+_SAID = {"model_type": "it must be an object with fields", "missing": "it must be given"}
+"""Instead of the library's words, which name its own classes."""
+
+
 def parse_spec(raw: Any) -> ModelReleaseSpec:
     """Read a spec as the API server holds it. Raises InvalidResource with one sentence per wrong field."""
     try:
@@ -297,7 +301,7 @@ def parse_spec(raw: Any) -> ModelReleaseSpec:
     except ValidationError as error:
         sentences = [
             f"spec{''.join(f'[{part}]' if isinstance(part, int) else f'.{part}' for part in detail['loc'])}: "
-            f"{detail['msg'].removeprefix('Value error, ')}"
+            f"{_SAID.get(detail['type'], detail['msg']).removeprefix('Value error, ')}"
             for detail in error.errors(include_url=False)
         ]
         raise InvalidResource("; ".join(sentences)) from error

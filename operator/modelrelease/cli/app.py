@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from modelrelease.cli.exits import MEANINGS
 
@@ -36,10 +39,22 @@ _EPILOG = f"{_AS_IT_STANDS}Exit status:\n" + "\n".join(
 )
 
 
+class _Group(TyperGroup):
+    """Says what is wrong with an option without the library's own `Value error`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 def application() -> typer.Typer:
     """All commands."""
     made = typer.Typer(
         name=PROGRAM,
+        cls=_Group,
         help="See and steer releases of models: what they do, why, and how long they will take.",
         epilog=_EPILOG,
         no_args_is_help=True,
@@ -55,6 +70,9 @@ def application() -> typer.Typer:
 
 def main() -> None:
     """Console script `kubectl-modelrelease`, which kubectl finds by its name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every terminal has bars, nor every name's letters
     application()(args=sys.argv[1:], prog_name=PROGRAM)
 
 

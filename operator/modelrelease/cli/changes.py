@@ -59,11 +59,15 @@ class Present:
     """Variables that an earlier release brought, and that the specification does not name any more."""
     runs_already: bool = False
     """Whether stable runs what is asked for, so that nothing would begin."""
+    is_partial: bool = False
+    """Whether Deployment or Service may not be read, so that only the ModelRelease's own change can be said."""
 
 
 def changes_of(present: Present, wanted: Manifest, spec: ModelReleaseSpec, namespace: str) -> list[Change]:
     """In the order in which they would be made. Raises Terminal where stable's selectors do not allow a canary."""
     found = list(_asked_for(present, wanted))
+    if present.is_partial:
+        return found
     if present.deployment is None or present.service is None:
         return found + list(_created(present, wanted, spec, namespace))
     if present.runs_already:

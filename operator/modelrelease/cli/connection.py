@@ -67,7 +67,7 @@ async def _connected(target: Target, work: Callable[[Connection], Awaitable[T]])
 async def connection(target: Target) -> AsyncIterator[Connection]:
     """Raises ReleaseError where the kubeconfig leads nowhere."""
     namespace = target.namespace or namespace_of(target.kubeconfig, target.context)
-    server = await ApiServer.connect(kubeconfig=target.kubeconfig, context=target.context)
+    server = await ApiServer.connect(kubeconfig=target.kubeconfig, context=target.context, who="You")
     try:
         yield Connection(KubernetesCluster(server, field_manager=FIELD_MANAGER), server, namespace)
     finally:

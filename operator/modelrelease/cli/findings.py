@@ -27,6 +27,7 @@ class Finding(Model):
     message: str = Field(description="What was found and, where it is not good, what to do.")
 
 
+_ABOUT_CHARACTERS = 24
 _MARKS = {Level.GOOD: ("✓", "green"), Level.NOTE: ("!", "yellow"), Level.PROBLEM: ("✗", "red")}
 
 
@@ -48,6 +49,9 @@ def has_problem(findings: Iterable[Finding]) -> bool:
 
 def render_findings(findings: Iterable[Finding]) -> Iterator[RenderableType]:
     shown = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
+    shown.add_column()
+    shown.add_column(max_width=_ABOUT_CHARACTERS, overflow="fold")
+    shown.add_column(overflow="fold")  # never cut: the remedy comes last
     for finding in findings:
         mark, style = _MARKS[finding.level]
         shown.add_row(Text(mark, style=style), Text(finding.about, style="bold"), Text(finding.message))

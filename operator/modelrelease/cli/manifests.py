@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -12,10 +14,11 @@ import yaml
 
 from modelrelease.adapters.cluster import ApiServer, Call, NotFoundError
 from modelrelease.api.model import GROUP, KIND, PLURAL, VERSION
+from modelrelease.api.schema import structural
 from modelrelease.api.spec import ModelReleaseSpec, parse_spec
-from modelrelease.cli.connection import FIELD_MANAGER
+from modelrelease.cli.connection import FIELD_MANAGER, require_served
 from modelrelease.cli.exits import ExitCode
-from modelrelease.cli.problems import Problem
+from modelrelease.cli.problems import Problem, refusal_of
 from modelrelease.errors import Forbidden, InvalidResource, ReleaseError
 from modelrelease.ports import Manifest
 
@@ -42,23 +45,46 @@ def read_manifest(path: Path) -> Manifest:
     if found[0].get("apiVersion") != API_VERSION:
         said = found[0].get("apiVersion")
         raise Problem(f"{path} has apiVersion {said}, but this plugin knows {API_VERSION}.", ExitCode.WRONG_VERSION)
-    if not (found[0].get("metadata") or {}).get("name"):
+    metadata = found[0].get("metadata")
+    if not isinstance(metadata, dict) or not metadata.get("name"):
         raise Problem(f"{path} has no metadata.name; give the ModelRelease a name.", ExitCode.USAGE)
     return cast(Manifest, found[0])
 
 
 def specification_of(manifest: Manifest) -> ModelReleaseSpec:
     """Raises Problem naming each wrong field."""
+    unknown = "; ".join(_unknown(manifest.get("spec"), structural(ModelReleaseSpec, strict=True), "spec"))
     try:
-        return parse_spec(manifest.get("spec"))
+        spec = parse_spec(manifest.get("spec"))
     except InvalidResource as error:
-        raise Problem(str(error), ExitCode.FINDINGS) from error
+        raise Problem("; ".join(filter(None, (unknown, str(error)))), ExitCode.FINDINGS) from error
+    if unknown:
+        raise Problem(unknown, ExitCode.FINDINGS)
+    return spec
+
+
+def _unknown(value: Any, schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Each field that the CRD does not have, with the one that was probably meant. The API server only names some."""
+    if isinstance(value, list):
+        for number, one in enumerate(value):
+            yield from _unknown(one, schema.get("items") or {}, f"{path}[{number}]")
+    fields: Mapping[str, Any] = schema.get("properties") or {}
+    if not isinstance(value, dict) or not fields or schema.get("x-kubernetes-preserve-unknown-fields"):
+        return
+    for name, one in value.items():
+        if name in fields:
+            yield from _unknown(one, fields[name], f"{path}.{name}")
+        else:
+            close = difflib.get_close_matches(str(name), fields, n=1)
+            known = f"did you mean {close[0]}?" if close else f"there are {', '.join(fields)}."
+            yield f"{path}.{name}: there is no such field; {known}"
 
 
 async def refusal(server: ApiServer, manifest: Manifest, namespace: str) -> str:
     """Why the API server would not take the manifest, in its words; empty where it would. Nothing is stored.
 
-    Where the person may not apply it, that is what it says.
+    Where the person may not apply it, or a policy refuses it, that is what it says. Raises Problem where the cluster
+    does not serve ModelReleases.
     """
     body = json.loads(json.dumps(manifest))
     metadata: dict[str, Any] = body["metadata"]
@@ -68,10 +94,11 @@ async def refusal(server: ApiServer, manifest: Manifest, namespace: str) -> str:
     call = Call("PATCH", path, f"apply {metadata['name']}", query, body, "application/apply-patch+yaml")
     try:
         await server.send(call)
-    except Forbidden:
-        return f"You may not apply ModelReleases in namespace {namespace}; ask for the ClusterRole modelrelease-edit."
+    except Forbidden as error:
+        return refusal_of(error)
     except ReleaseError as error:  # unknown fields come as HTTP 500 from server-side apply
         return str(error).partition(": ")[2] or str(error)
     except NotFoundError:
-        return f"Namespace {namespace!r} does not exist, or the cluster does not know ModelReleases."
+        await require_served(server)
+        return f"Namespace {namespace!r} does not exist; create it first."
     return ""

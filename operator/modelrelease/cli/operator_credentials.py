@@ -74,5 +74,5 @@ async def _read(server: ApiServer, path: str, doing: str) -> dict[str, Any]:
         raise Problem(sentence, ExitCode.NO_METRICS) from error
     except Forbidden as error:
         sentence = f"Prometheus asks for the operator's credentials, and you may not {doing}. {REMEDY}"
-        raise Problem(sentence, ExitCode.NO_METRICS) from error
+        raise Problem(sentence, ExitCode.FORBIDDEN) from error
     return found

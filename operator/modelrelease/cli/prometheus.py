@@ -26,7 +26,7 @@ from modelrelease.cli.connection import Connection
 from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.operator_credentials import lent
 from modelrelease.cli.problems import Problem
-from modelrelease.errors import Forbidden, ReleaseError
+from modelrelease.errors import Forbidden, MetricsUnavailable, ReleaseError
 from modelrelease.settings import Provider as ProviderSettings
 from modelrelease.settings import Settings, provider_of, read_provider, read_settings
 
@@ -71,8 +71,9 @@ class Wanted:
 @asynccontextmanager
 async def reached(connection: Connection, provider: str, wanted: Wanted) -> AsyncIterator[PrometheusMetrics]:
     """The provider that a release names. Raises Problem where it cannot be found or asked."""
-    settings = await operator_settings(connection, wanted.operator_namespace)
-    async with _ways(connection, _described(settings, provider, wanted), wanted) as described:
+    found = await operator_settings(connection, wanted.operator_namespace)
+    settings = found if isinstance(found, Settings) else None
+    async with _ways(connection, _described(found, provider, wanted), wanted) as described:
         metrics = PrometheusMetrics(
             Provider(
                 name=provider,
@@ -112,23 +113,28 @@ async def _ways(connection: Connection, described: ProviderSettings, wanted: Wan
         yield described.model_copy(update={"url": url, "ca_file": None})
 
 
-async def operator_settings(connection: Connection, operator_namespace: str) -> Settings | None:
-    """The operator's configuration, from its own namespace or from the one of the release; None where there is none
-    that this person may read."""
+async def operator_settings(connection: Connection, operator_namespace: str) -> Settings | Forbidden | None:
+    """The operator's configuration, from its own namespace or from the one of the release; None where there is none,
+    Forbidden where this person may not read it."""
+    refused: Forbidden | None = None
     for namespace in dict.fromkeys((operator_namespace, connection.namespace)):
         path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}"
         try:
             found: dict[str, Any] = await connection.server.send(Call("GET", path, f"read {namespace}/{CONFIG_MAP}"))
-        except (NotFoundError, Forbidden):
+        except NotFoundError:
+            continue
+        except Forbidden as error:
+            refused = refused or error
             continue
         text = (found.get("data") or {}).get(CONFIG_FILE)
         if text:
             return read_settings(text, {"POD_NAMESPACE": namespace})
-    return None
+    return refused
 
 
-def _described(settings: Settings | None, name: str, wanted: Wanted) -> ProviderSettings:
+def _described(found: Settings | Forbidden | None, name: str, wanted: Wanted) -> ProviderSettings:
     """What a person gave, else what the operator has. Raises Problem, InvalidSettings."""
+    settings = found if isinstance(found, Settings) else None
     if wanted.file is not None:
         return read_provider(wanted.file)
     configured = settings.providers.get(name) if settings is not None else None
@@ -138,11 +144,12 @@ def _described(settings: Settings | None, name: str, wanted: Wanted) -> Provider
         return described.model_copy(update=scraped)
     if configured is None:
         where = f"ConfigMap {wanted.operator_namespace}/{CONFIG_MAP}"
-        known = f"has: {', '.join(sorted(settings.providers))}" if settings is not None else "cannot be read"
+        unread = "you may not read it" if isinstance(found, Forbidden) else "is not there"
+        known = f"has: {', '.join(sorted(settings.providers))}" if settings is not None else unread
         raise Problem(
             f"It is not known where Prometheus {name!r} is: the operator's configuration ({where}) {known}. Give its "
             "address with --prometheus, or the operator's namespace with --operator-namespace.",
-            ExitCode.NO_METRICS,
+            ExitCode.FORBIDDEN if isinstance(found, Forbidden) else ExitCode.NO_METRICS,
         )
     return configured
 
@@ -198,6 +205,7 @@ async def forwarded(server: ApiServer, service: Service) -> AsyncIterator[str]:
     """
     secret = secrets.token_urlsafe(16)
     prefix = f"/api/v1/namespaces/{service.namespace}/services/{service.scheme}:{service.name}:{service.port}/proxy"
+    refused: list[ReleaseError] = []
 
     async def ask(request: web.Request) -> web.Response:
         form = {key: str(value) for key, value in (await request.post()).items()}
@@ -208,6 +216,8 @@ async def forwarded(server: ApiServer, service: Service) -> AsyncIterator[str]:
         except NotFoundError:
             return _refusal(f"{doing}: there is none")
         except ReleaseError as error:
+            if isinstance(error, Forbidden):
+                refused.append(error)
             return _refusal(str(error))
 
     application = web.Application()
@@ -218,6 +228,8 @@ async def forwarded(server: ApiServer, service: Service) -> AsyncIterator[str]:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         yield f"http://127.0.0.1:{runner.addresses[0][1]}/{secret}"
+    except MetricsUnavailable as error:
+        raise (refused or [error])[0] from error  # it was the API server that said no, not Prometheus
     finally:
         await runner.cleanup()
 

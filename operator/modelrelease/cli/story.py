@@ -15,7 +15,7 @@ from modelrelease.cli.events import Told, events_of
 from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.measured import watched_of
 from modelrelease.cli.measurements import Slice, Span, slices_of
-from modelrelease.cli.problems import Problem
+from modelrelease.cli.problems import Problem, sentence_of
 from modelrelease.cli.prometheus import Wanted, reached
 from modelrelease.cli.releases import Release, read_release
 from modelrelease.errors import Forbidden, ReleaseError
@@ -63,7 +63,8 @@ async def tell(connection: Connection, name: str, revision: str | None, wanted: 
             interval = max(release.spec.analysis.interval, metrics.scrape_interval_seconds)
             slices = await slices_of(metrics, watched, story.span, interval)
     except (Problem, ReleaseError) as error:
-        return story.model_copy(update={"unknown": [*story.unknown, f"What both arms did: {error}"]})
+        said = f"What both arms did: {sentence_of(error)}"
+        return story.model_copy(update={"unknown": [*story.unknown, said]})
     if not any(one.canary.requests for one in slices):
         said = "What the canary did: Prometheus has no requests to it in that time (any more)."
         story = story.model_copy(update={"unknown": [*story.unknown, said]})

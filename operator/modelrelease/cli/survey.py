@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from modelrelease.adapters.istio import IstioTraffic
 from modelrelease.api.images import image_tag
@@ -19,7 +19,7 @@ from modelrelease.cli.releases import status_of
 from modelrelease.controller.contention import Contention
 from modelrelease.controller.policies import POLICY_KINDS, uncovered
 from modelrelease.controller.workload import deployment_seen
-from modelrelease.errors import Terminal
+from modelrelease.errors import Forbidden, Terminal
 from modelrelease.ports import Cluster, Key, Kind, Manifest
 from modelrelease.rollout.canary import canary_deployment, route_reference
 from modelrelease.rollout.conditions import gitops_sentence
@@ -29,6 +29,23 @@ from modelrelease.rollout.seen import DeploymentSeen
 
 DEFAULT_STARTUP_SECONDS = 30.0
 """Assumed where no pod of stable shows how long it took to get ready."""
+
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Remembers what the person may not read; the rest of an answer is of use all the same."""
+
+    def __init__(self) -> None:
+        self.unread: list[Kind] = []
+
+    async def read(self, kind: Kind, reading: Awaitable[T], otherwise: T) -> T:
+        try:
+            return await reading
+        except Forbidden:
+            self.unread.append(kind)
+            return otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +61,8 @@ class Survey:
     """Of the ModelRelease; empty where there is none yet."""
     rival: str
     """Another ModelRelease that has the same Deployment or route; empty where there is none."""
+    unread: tuple[Kind, ...] = ()
+    """What the person may not read."""
 
     @property
     def startup_seconds(self) -> float:
@@ -55,23 +74,28 @@ class Survey:
 
 
 async def survey(cluster: Cluster, namespace: str, name: str, spec: ModelReleaseSpec) -> Survey:
-    """Raises Forbidden naming what may not be read."""
+    """Raises Forbidden where ModelReleases may not be read."""
+    may = Reader()
+    nothing: list[Manifest] = []
     release, deployment, service, autoscalers = await asyncio.gather(
         cluster.get(Kind.MODEL_RELEASE, namespace, name),
-        cluster.get(Kind.DEPLOYMENT, namespace, spec.workload.deployment),
-        cluster.get(Kind.SERVICE, namespace, spec.service_name),
-        cluster.list(Kind.AUTOSCALER, namespace),
+        may.read(Kind.DEPLOYMENT, cluster.get(Kind.DEPLOYMENT, namespace, spec.workload.deployment), None),
+        may.read(Kind.SERVICE, cluster.get(Kind.SERVICE, namespace, spec.service_name), None),
+        may.read(Kind.AUTOSCALER, cluster.list(Kind.AUTOSCALER, namespace), nothing),
     )
     traffic, reference = IstioTraffic(cluster), route_reference(spec)
     virtual_service, route_problem, lacks_policy = None, "", False
     try:
         route = await traffic.read(namespace, reference)
         virtual_service = route.manifest
-        lacks_policy = await traffic.policy_missing(namespace, reference, route)
+        missing = traffic.policy_missing(namespace, reference, route)
+        lacks_policy = await may.read(Kind.DESTINATION_RULE, missing, False)
+    except Forbidden:
+        may.unread.append(Kind.VIRTUAL_SERVICE)
     except Terminal as error:
         route_problem = str(error)
     labels = cast(dict[str, Any], deployment)["spec"]["selector"].get("matchLabels") if deployment else None
-    pods = await cluster.list(Kind.POD, namespace, labels) if labels else []
+    pods = await may.read(Kind.POD, cluster.list(Kind.POD, namespace, labels), nothing) if labels else []
     stable = deployment_seen(deployment, pods, spec.workload.container) if deployment is not None else None
     status = status_of(release) if release is not None else ReleaseStatus()
     present = Present(
@@ -83,21 +107,22 @@ async def survey(cluster: Cluster, namespace: str, name: str, spec: ModelRelease
         lacks_policy=lacks_policy,
         dropped=leftovers(spec, stable, status.released_env) if stable is not None else (),
         runs_already=stable is not None and runs(spec, status, stable),
+        is_partial=bool({Kind.DEPLOYMENT, Kind.SERVICE} & set(may.unread)),
     )
     rival = await Contention(cluster).rival(Key(namespace, name), spec, Phase.INITIALIZING)
-    uncovered_policies = await _uncovered(cluster, namespace, present, spec)
-    return Survey(present, stable, tuple(pods), route_problem, uncovered_policies, status, rival)
+    policies = {kind: await may.read(kind, cluster.list(kind, namespace), nothing) for kind in POLICY_KINDS}
+    unguarded = _uncovered(policies, present, spec)
+    return Survey(present, stable, tuple(pods), route_problem, unguarded, status, rival, tuple(may.unread))
 
 
-async def _uncovered(cluster: Cluster, namespace: str, present: Present, spec: ModelReleaseSpec) -> tuple[str, ...]:
+def _uncovered(policies: Mapping[Kind, list[Manifest]], present: Present, spec: ModelReleaseSpec) -> tuple[str, ...]:
     if present.deployment is None or present.service is None:
         return ()
     try:
         canary = canary_deployment(present.deployment, present.service, spec, release="x", revision="x", replicas=1)
     except Terminal:
         return ()  # said where the changes are made
-    lists = await asyncio.gather(*(cluster.list(kind, namespace) for kind in POLICY_KINDS))
-    found = [(kind, policy) for kind, policies in zip(POLICY_KINDS, lists, strict=True) for policy in policies]
+    found = [(kind, policy) for kind, listed in policies.items() for policy in listed]
     return uncovered(found, _pod_labels(present.deployment), _pod_labels(canary))
 
 
@@ -130,24 +155,23 @@ def findings_of(found: Survey, spec: ModelReleaseSpec) -> Iterator[Finding]:
     creates = spec.workload.template is not None
     if found.rival:
         yield problem("release", f"ModelRelease {found.rival} has the same Deployment or route; delete one of the two.")
-    if found.stable is None:
-        sentence = f"Deployment {name} does not exist; create it, or give spec.workload.template."
-        yield remark("stable", f"Deployment {name} will be created.") if creates else problem("stable", sentence)
-    elif found.stable.available == 0:
-        yield problem(
-            "stable",
-            f"No pod of {name} is available, so there is nothing to compare with; mend it first, or promote in full.",
+    if found.unread:
+        unread = ", ".join(kind.value.plural for kind in found.unread)
+        yield remark(
+            "rights",
+            f"You may not read {unread}, so they were not looked at; ask for the ClusterRole view, and for reading "
+            "Istio's kinds.",
         )
-    else:
-        yield good("stable", f"{name} has {found.stable.available} of {found.stable.replicas} pods available.")
-    if found.present.service is None and not creates:
+    if Kind.DEPLOYMENT not in found.unread:
+        yield _stable(found.stable, name, creates=creates)
+    if found.present.service is None and not creates and Kind.SERVICE not in found.unread:
         yield problem("service", f"Service {spec.service_name} does not exist; create it or name another one.")
     if found.route_problem:
         is_made = creates and bool(spec.traffic.hosts) and "does not exist" in found.route_problem
         yield (
             remark("route", "The VirtualService will be created.") if is_made else problem("route", found.route_problem)
         )
-    else:
+    elif Kind.VIRTUAL_SERVICE not in found.unread:
         yield good("route", f"VirtualService {spec.virtual_service_name} has a route that can be split.")
     if found.stable is not None and found.stable.gitops_owner:
         yield problem("gitops", gitops_sentence(found.stable.gitops_owner, name).capitalize())
@@ -156,6 +180,18 @@ def findings_of(found: Survey, spec: ModelReleaseSpec) -> Iterator[Finding]:
         sentence = f"{listed} guard stable's pods but would not guard the canary's; widen their selectors."
         required = spec.strategy.policy_coverage is PolicyCoverage.REQUIRE
         yield problem("policies", sentence) if required else remark("policies", sentence)
+
+
+def _stable(stable: DeploymentSeen | None, name: str, *, creates: bool) -> Finding:
+    if stable is None:
+        sentence = f"Deployment {name} does not exist; create it, or give spec.workload.template."
+        return remark("stable", f"Deployment {name} will be created.") if creates else problem("stable", sentence)
+    if stable.available == 0:
+        return problem(
+            "stable",
+            f"No pod of {name} is available, so there is nothing to compare with; mend it first, or promote in full.",
+        )
+    return good("stable", f"{name} has {stable.available} of {stable.replicas} pods available.")
 
 
 def standing(found: Survey, spec: ModelReleaseSpec) -> Iterator[Finding]:

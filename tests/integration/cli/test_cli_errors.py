@@ -96,7 +96,7 @@ def test_no_permission(installed: ControlPlane, release: str) -> None:
         assert ExitCode.FORBIDDEN == result.exit_code
         sentence = only_sentence(result)
         assert sentence.startswith("Error: You may not ")
-        assert sentence.endswith("Ask for the ClusterRole modelrelease-view, -edit or -promote.")
+        assert sentence.endswith("Ask for the ClusterRole modelrelease-view.")
 
 
 def test_a_login_that_is_not_known(installed: ControlPlane, tmp_path: Path) -> None:

@@ -124,11 +124,31 @@ def test_a_plan_with_measured_traffic(serving: ControlPlane, address: str, manif
 
 def test_a_plan_says_what_the_api_server_would_refuse(serving: ControlPlane, address: str, tmp_path: Path) -> None:
     path = tmp_path / "release.yaml"
-    wrong = RELEASE | {"spec": RELEASE["spec"] | {"strategie": {}}}  # type: ignore[operator]
+    wrong = RELEASE | {"metadata": RELEASE["metadata"] | {"labels": {"a label": "x"}}}  # type: ignore[operator]
     path.write_text(yaml.safe_dump(wrong), encoding="utf-8")
     result = run(serving, "plan", "-f", path, "--prometheus", address, "-o", "json")
     (refused,) = [one for one in json.loads(result.stdout)["findings"] if one["about"] == "resource"]
-    assert "strategie" in refused["message"]
+    assert "a label" in refused["message"]
+
+
+def test_somebody_with_the_role_edit_has_a_plan_and_is_told_what_it_lacks(
+    serving: ControlPlane, address: str, manifest: Path
+) -> None:
+    """The role is that of every cluster, without Istio's kinds; acting as somebody else counts as being them."""
+    serving.kubectl("create", "rolebinding", "planner", "--clusterrole=edit", "--user=planner", f"-n={NAMESPACE}")
+    config = yaml.safe_load(serving.kubectl("config", "view", "--raw"))
+    config["users"][0]["user"] |= {"as": "planner", "as-groups": ["system:authenticated"]}
+    path = manifest.with_name("kubeconfig")
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    words = ["plan", "-f", manifest, "--prometheus", address, "-n", NAMESPACE, "--kubeconfig", path]
+    result = CliRunner().invoke(application(), [*map(str, words), "-o", "json"], prog_name=PROGRAM)
+    read = json.loads(result.stdout)
+    found = {finding["about"]: finding for finding in read["findings"]}
+    assert "note" == found["rights"]["level"]
+    assert "You may not read virtualservices, authorizationpolicies, " in found["rights"]["message"]
+    assert "you may not list nodes" in found["room"]["message"]
+    assert ["ModelRelease", "Deployment", "Service", "Deployment"] == [one["kind"] for one in read["changes"]]
+    assert read["traffic"]["requestsPerSecond"] > 30
 
 
 def test_without_prometheus_the_rest_of_a_plan_is_there(serving: ControlPlane, manifest: Path) -> None:

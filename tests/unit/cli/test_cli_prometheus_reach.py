@@ -19,7 +19,7 @@ from modelrelease.cli.connection import Connection, require_served
 from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.problems import Problem
 from modelrelease.cli.prometheus import Wanted, reached
-from modelrelease.errors import MetricsUnavailable
+from modelrelease.errors import Forbidden, MetricsUnavailable
 from modelrelease.ports import Key, Watched
 from modelrelease.settings import InvalidSettings
 
@@ -105,10 +105,14 @@ async def test_prometheus_is_asked_through_the_api_server(stub: Stub, opened: Co
 
 
 async def test_what_the_way_refuses_is_no_evidence(stub: Stub, opened: Connection) -> None:
-    for answer, said in ((403, "may not"), (None, "there is none"), (503, "HTTP 503")):
+    for answer, error, said in (
+        (403, Forbidden, "may not ask Prometheus through service"),
+        (None, MetricsUnavailable, "there is none"),
+        (503, MetricsUnavailable, "HTTP 503"),
+    ):
         stub.answers[PROXY] = answer
-        async with reached(opened, "default", Wanted()) as metrics:
-            with pytest.raises(MetricsUnavailable, match=said):
+        with pytest.raises(error, match=said):
+            async with reached(opened, "default", Wanted()) as metrics:
                 await metrics.query({KEY: WATCHED}, start_seconds=990, end_seconds=1010)
 
 
@@ -152,22 +156,23 @@ async def test_the_operators_credentials_come_from_its_secret(away: Stub, opened
 
 
 @pytest.mark.parametrize(
-    ("path", "answer", "said"),
+    ("path", "answer", "expected"),
     [
-        (SECRET, 403, "you may not read secret modelrelease-system/for-prometheus"),
-        (SECRET, {"data": {}}, "has no key password"),
-        (DEPLOYMENT, None, "are not there"),
-        (DEPLOYMENT, {"spec": {"template": {"spec": {"containers": [{}]}}}}, "from no Secret"),
+        (SECRET, 403, ("you may not read secret modelrelease-system/for-prometheus", ExitCode.FORBIDDEN)),
+        (SECRET, {"data": {}}, ("has no key password", ExitCode.NO_METRICS)),
+        (DEPLOYMENT, None, ("are not there", ExitCode.NO_METRICS)),
+        (DEPLOYMENT, {"spec": {"template": {"spec": {"containers": [{}]}}}}, ("from no Secret", ExitCode.NO_METRICS)),
     ],
 )
 async def test_credentials_that_cannot_be_had_are_one_sentence_with_the_remedy(
-    away: Stub, opened: Connection, path: str, answer: Any, said: str
+    away: Stub, opened: Connection, path: str, answer: Any, expected: tuple[str, ExitCode]
 ) -> None:
+    said, code = expected
     away.answers[path] = answer
     with pytest.raises(Problem, match=said) as problem:
         await ask(opened, Wanted())
     assert "--provider" in str(problem.value)
-    assert problem.value.code is ExitCode.NO_METRICS
+    assert problem.value.code is code
 
 
 async def test_a_person_gives_credentials_in_a_file_as_the_operator_has_them(

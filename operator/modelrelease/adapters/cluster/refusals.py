@@ -17,20 +17,21 @@ _LONGEST_WAIT_SECONDS = 300.0
 _FAULTY_REQUESTS = frozenset({400, 405, 406, 413, 415, 422})
 
 
-def translated(error: ApiException, doing: str, now_seconds: float) -> ReleaseError:
+def translated(error: ApiException, doing: str, now_seconds: float, who: str = "The operator") -> ReleaseError:
     """The error that the reconciler understands.
 
     Args:
         error: the library's exception, holding status, headers and body.
         doing: what was tried, such as `replace virtualservices vision/detector`.
         now_seconds: unix time, to read a Retry-After that is a date.
+        who: begins the sentence about a missing permission.
     """
     status, sentence = int(error.status or 0), _sentence(error)
     text = f"Could not {doing}: {sentence}"
     if status == 409 or _is_other_uid(error):
         return Conflict(text)
     if status == 403:
-        return Forbidden(f"The operator may not {doing}: {sentence}")
+        return Forbidden(f"{who} may not {doing}: {sentence}")
     if status == 429:
         return Throttled(text, _wait_seconds(error, now_seconds) or _DEFAULT_WAIT_SECONDS)
     if status in _FAULTY_REQUESTS:

@@ -13,12 +13,11 @@ from pathlib import Path
 import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.config import ConfigException
 from pydantic import JsonValue
 
-from modelrelease.adapters.cluster.contexts import is_in_cluster
+from modelrelease.adapters.cluster.contexts import UNREADABLE, impersonation, is_in_cluster, no_cluster
 from modelrelease.adapters.cluster.refusals import translated
-from modelrelease.errors import Retryable, Terminal
+from modelrelease.errors import Retryable
 from modelrelease.telemetry import API_REQUESTS, API_SECONDS
 
 _CONNECT_SECONDS = 5.0
@@ -50,16 +49,26 @@ class ApiServer:
         *,
         timeout_seconds: float = 10.0,
         wall: Callable[[], float] = time.time,
+        who: str = "The operator",
     ) -> None:
+        """who: begins sentences about a missing permission."""
         self._api = api
+        self._who = who
         self._timeout_seconds = timeout_seconds
         self._wall = wall
 
     @classmethod
     async def connect(
-        cls, *, kubeconfig: Path | None = None, context: str | None = None, timeout_seconds: float = 10.0
+        cls,
+        *,
+        kubeconfig: Path | None = None,
+        context: str | None = None,
+        timeout_seconds: float = 10.0,
+        who: str = "The operator",
     ) -> ApiServer:
         """Log in with `kubeconfig`, else with the pod's service account, else with the user's own kubeconfig.
+
+        Who the kubeconfig says to act `as` is who acts, as with kubectl.
 
         Raises Terminal("NoCluster") when none of them can be read.
         """
@@ -75,10 +84,11 @@ class ApiServer:
                     client_configuration=settings,
                     persist_config=False,
                 )
-                await asyncio.wait_for(loading, timeout_seconds)
-        except (ConfigException, OSError, TimeoutError) as error:
-            raise Terminal("NoCluster", f"Could not read how to reach the API server: {error}") from error
-        return cls(client.ApiClient(configuration=settings), timeout_seconds=timeout_seconds)
+                loader = await asyncio.wait_for(loading, timeout_seconds)
+                settings.client_session_kwargs["headers"] = impersonation(loader)
+        except (TimeoutError, *UNREADABLE) as error:
+            raise no_cluster(error) from error
+        return cls(client.ApiClient(configuration=settings), timeout_seconds=timeout_seconds, who=who)
 
     @property
     def address(self) -> str:
@@ -100,7 +110,7 @@ class ApiServer:
         except ApiException as error:
             if error.status == 404:
                 raise NotFoundError(str(error.body or error.reason)) from error
-            raise translated(error, call.doing, self._wall()) from error
+            raise translated(error, call.doing, self._wall(), self._who) from error
         except TimeoutError as error:
             raise Retryable(f"Could not {call.doing}: no answer from the API server within {seconds:.3g} s.") from error
         except (aiohttp.ClientError, OSError) as error:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -94,7 +95,7 @@ class GuardedSession(requests.Session):
             with response:
                 return CheckedResponse(self._checked(response, deadline))
         except requests.RequestException as error:
-            raise MetricsUnavailable(f"Prometheus could not be asked: {type(error).__name__}: {error}") from error
+            raise MetricsUnavailable(f"Prometheus {urlsplit(url).netloc} could not be asked: {_why(error)}.") from error
         except OSError as error:  # a certificate file that cannot be used
             raise MetricsUnavailable(f"The certificates for Prometheus cannot be used: {error}") from error
 
@@ -136,6 +137,17 @@ class GuardedSession(requests.Session):
             if self._monotonic() > deadline:
                 raise MetricsUnavailable(f"Prometheus took longer than {self._timeout_seconds:g} s to answer.")
         return bytes(body)
+
+
+def _why(error: requests.RequestException) -> str:
+    """What is at the bottom of the libraries' wrappings, which name their own objects and addresses in memory."""
+    if isinstance(error, requests.Timeout):
+        return "it did not answer in time"
+    root: BaseException = error
+    while (inner := root.__cause__ or root.__context__) is not None:
+        root = inner
+    said = getattr(root, "verify_message", "") or getattr(root, "strerror", "") or str(root)
+    return f"{type(root).__name__}: {said}"
 
 
 def _payload(body: bytes, status: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from modelrelease.cli.findings import Finding, good, has_problem, problem, remar
 from modelrelease.cli.measured import watched_of
 from modelrelease.cli.options import command
 from modelrelease.cli.printing import Output, emit, lasting
-from modelrelease.cli.problems import Problem
+from modelrelease.cli.problems import Problem, sentence_of
 from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, ProviderFile, Url, Wanted, reached
 from modelrelease.cli.releases import Listing, Release, list_releases, read_release
 from modelrelease.cli.series import CLOCK_SECONDS, prometheus_findings
@@ -41,7 +41,7 @@ class CheckView(Model):
 def check(
     target: Target,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A ModelRelease whose metrics to look for. Default: all.")
+        str | None, typer.Argument(metavar="NAME", help="A ModelRelease whose metrics to look for. Default: all.")
     ] = None,
     prometheus: Url = None,
     provider: ProviderFile = None,
@@ -235,16 +235,18 @@ async def _istio(connection: Connection) -> Finding:
 
 async def _release(connection: Connection, release: Release, wanted: Wanted) -> list[Finding]:
     """Workload, route and metrics of one release."""
+    found = await survey(connection.cluster, release.namespace, release.name, release.spec)
+    about = [_named(release, finding) for finding in findings_of(found, release.spec)]
     try:
-        found = await survey(connection.cluster, release.namespace, release.name, release.spec)
-        about = [_named(release, finding) for finding in findings_of(found, release.spec)]
         watched = await watched_of(connection.cluster, release.namespace, release.spec)
         async with reached(connection, release.spec.analysis.provider, wanted) as metrics:
             measured = [
                 _named(release, finding) for finding in await prometheus_findings(metrics, watched, time.time())
             ]
     except (Problem, ReleaseError) as error:
-        return [problem(release.name, str(error))]
+        is_own = isinstance(error, Forbidden) or getattr(error, "code", None) is ExitCode.FORBIDDEN
+        found_out = remark if is_own else problem  # what a person may not do says nothing of the cluster
+        measured = [found_out(f"{release.name} prometheus", sentence_of(error))]
     return [*about, *measured]
 
 

@@ -28,7 +28,7 @@ from modelrelease.cli.measured import Traffic, watched_of
 from modelrelease.cli.options import command
 from modelrelease.cli.parameters import seconds_of
 from modelrelease.cli.printing import Output, emit, lasting, milliseconds, ratio, table
-from modelrelease.cli.problems import Problem
+from modelrelease.cli.problems import Problem, sentence_of
 from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, ProviderFile, Url, Wanted, reached
 from modelrelease.cli.room import asked_by, fitting
 from modelrelease.cli.survey import Survey, findings_of, standing, survey
@@ -115,8 +115,8 @@ async def look(connection: Connection, manifest: Manifest, asked_seconds: float 
             watched = await watched_of(connection.cluster, draft.namespace, draft.spec)
             served = served_seconds(found.stable, draft.spec, now)
             traffic = await measure(metrics, watched, draft.spec, Stretch(now, served, asked_seconds))
-    except (Problem, MetricsUnavailable) as error:
-        findings.append(remark("traffic", f"It cannot be said how long the steps take. {error}"))
+    except (Problem, Forbidden, MetricsUnavailable) as error:
+        findings.append(remark("traffic", f"It cannot be said how long the steps take. {sentence_of(error)}"))
     return view_of(draft, found, traffic, findings, (now, scrape))
 
 

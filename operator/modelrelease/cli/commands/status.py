@@ -99,9 +99,7 @@ class StatusList(Model):
 @command
 def status(
     target: Target,
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Name of the ModelRelease. Default: all.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the ModelRelease. Default: all.")] = None,
     output: Output = Output.TABLE,
 ) -> None:
     """Show what a release is doing, why, and what it waits for.
