@@ -24,6 +24,7 @@ from yolo_serving.digest import file_digest
 HERE = Path(__file__).resolve().parent
 # What a model is called whose card says nothing else: the demonstration's.
 SHAPES_NAME = "yolov8-shapes"
+_ARGUMENTS = "image.json"
 # As ultralytics stamps it into what it exports.
 ULTRALYTICS_LICENCE = "AGPL-3.0-only"
 # Looked for by the image that turns bad on command; mount a volume there.
@@ -69,10 +70,17 @@ class Origin:
 
 
 def assemble(model: Path, context: Path, arguments: Mapping[str, str]) -> None:
-    """Fills the folder: Dockerfile, requirements, package, `model/`, `image.json`. What was in it before goes."""
+    """Fills the folder: Dockerfile, requirements, package, `model/`, `image.json`. An earlier context in it goes.
+
+    Raises Unusable where the folder holds something else.
+    """
+    if context.exists() and any(context.iterdir()) and not (context / _ARGUMENTS).is_file():
+        raise Unusable(f"{context} is not empty and no build context; it would be emptied. Name another folder.")
+    recipe = with_defaults((HERE / "Dockerfile").read_text(encoding="utf-8"), arguments)
     shutil.rmtree(context, ignore_errors=True)
     (context / "model").mkdir(parents=True)
-    recipe = with_defaults((HERE / "Dockerfile").read_text(encoding="utf-8"), arguments)
+    # First: what makes the folder a context, should the rest be cut off.
+    (context / _ARGUMENTS).write_text(json.dumps(arguments, indent=1) + "\n", encoding="utf-8")
     (context / "Dockerfile").write_text(recipe, encoding="utf-8")
     for file in (HERE / "sbom.py", *HERE.glob("requirements-serve-*.txt")):
         shutil.copyfile(file, context / file.name)
@@ -80,7 +88,6 @@ def assemble(model: Path, context: Path, arguments: Mapping[str, str]) -> None:
     shutil.copytree(HERE / "yolo_serving", context / "yolo_serving", ignore=ignored)
     for name in ("model.onnx", "model.json"):
         shutil.copyfile(model / name, context / "model" / name)
-    (context / "image.json").write_text(json.dumps(arguments, indent=1) + "\n", encoding="utf-8")
     for path in (context, *context.rglob("*")):
         # Readable for the image's user whatever the umask was when the files were made.
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -89,7 +96,7 @@ def assemble(model: Path, context: Path, arguments: Mapping[str, str]) -> None:
 def with_defaults(dockerfile: str, arguments: Mapping[str, str]) -> str:
     """The Dockerfile with these defaults of its arguments: forgetting one on the command line gives no other image.
 
-    Raises Unusable for a value that would not be one word there, or mean something else.
+    Raises Unusable for a value that would not stay one value between the quotes.
     """
     for name, value in arguments.items():
         if not re.fullmatch(r"[\w.,:;/@%+~()?&=# -]+", value):

@@ -105,6 +105,19 @@ def test_a_missing_model_is_said(
     assert f"There is no {missing} in {models / 'v1.0.0'}" in capsys.readouterr().err
 
 
+def test_a_folder_with_something_else_in_it_is_left_alone(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    built(capsys, "v1.0.0", str(context), "--models", str(models))
+    built(capsys, "v1.1.0", str(context), "--models", str(models))
+    before = files(models)
+    assert image_context.main(["v1.0.0", str(models), "--models", str(models)]) == 1
+    assert f"{models} is not empty and no build context" in capsys.readouterr().err
+    assert files(models) == before
+
+
 def test_a_card_of_another_model_makes_no_image(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
