@@ -52,7 +52,7 @@ def _action(chance: random.Random, history: History) -> tuple[str, Callable[[], 
     """The next thing that happens: one that is possible now."""
     exists = history.world.exists
     possible: list[Callable[[random.Random, History], tuple[str, Callable[[], None]]]] = [
-        _ask, _canary, _canary, _scale, _prometheus, _restart, _kill, _kill, _refuse, _refuse, _wait, _wait,
+        _ask, _canary, _canary, _scale, _prometheus, _hide, _restart, _kill, _kill, _refuse, _refuse, _wait, _wait,
     ]  # fmt: skip
     if exists(Kind.MODEL_RELEASE, NAME):
         possible += [_annotate, _annotate, _pause, _delete]
@@ -81,6 +81,11 @@ def _scale(chance: random.Random, history: History) -> tuple[str, Callable[[], N
 def _prometheus(chance: random.Random, history: History) -> tuple[str, Callable[[], None]]:
     down = chance.random() < 0.5
     return f"Prometheus is {'down' if down else 'up'}", lambda: history.prometheus(down)
+
+
+def _hide(chance: random.Random, history: History) -> tuple[str, Callable[[], None]]:
+    kind, seconds = chance.choice((Kind.POD, Kind.DEPLOYMENT, Kind.VIRTUAL_SERVICE)), chance.choice((3, 30))
+    return f"no {kind.value.plural} for {seconds} s", lambda: history.hide(kind, seconds)
 
 
 def _restart(_: random.Random, history: History) -> tuple[str, Callable[[], None]]:

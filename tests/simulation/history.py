@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from fakes import Write
 from modelrelease.api.status import Phase
+from modelrelease.errors import Retryable
 from modelrelease.ports import Kind, Manifest
 from modelrelease.rollout.labels import FINALIZER
 from simulation.invariants import violations
@@ -65,6 +66,7 @@ class History:
         self._note(f"phase {status.phase}")
         stable, canary = world._available(NAME), world._available(CANARY)
         exposed = world.weight > 0 and canary == 0 and stable > 0 and world.exists(Kind.MODEL_RELEASE, NAME)
+        exposed = exposed and world.cluster.before_read is None
         self.exposed_seconds = self.exposed_seconds + 1 if exposed else 0
         assert self.exposed_seconds <= REACTION_SECONDS, f"weight {world.weight} on no pod: {status.message}"
         self.blind_seconds = self.blind_seconds + 1 if world.metrics.problem else 0
@@ -166,6 +168,18 @@ class History:
     def prometheus(self, down: bool) -> None:
         self.world.metrics.problem = "connection refused" if down else ""
         self._seconds(3)
+
+    def hide(self, kind: Kind, seconds: int) -> None:
+        """What is of this kind cannot be read for a while; nobody can tell then what becomes of the canary's pods."""
+
+        def refuse(read: Kind, *_: str | None) -> None:
+            if read is kind:
+                raise Retryable("503")
+
+        self.world.cluster.before_read = refuse
+        self._seconds(seconds)
+        self.world.cluster.before_read = None
+        self._seconds(2)
 
     # --- the operator
 
