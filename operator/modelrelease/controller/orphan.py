@@ -40,7 +40,8 @@ class Orphans:
     """Cleans up by what is stamped on the canary's Deployment.
 
     Where that was deleted, too, nothing in the cluster tells what there is to put back. What this process has seen of
-    releases under way is a help then, and no more: after a restart such a route is left as it is.
+    releases under way is a help then, and no more: after a restart such a route is left as it is until the
+    ModelRelease is applied again (`rollout.rest`).
     """
 
     def __init__(self, cluster: Cluster, traffic: Traffic, drain_seconds: float = DRAIN_SECONDS) -> None:
