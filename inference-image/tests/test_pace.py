@@ -32,3 +32,17 @@ def test_a_fast_stretch_is_believed_later() -> None:
     assert pace.seconds == 0.5
     pace.record(0.01)
     assert pace.seconds == 0.01
+
+
+def test_what_is_old_is_forgotten_with_the_next_measurement() -> None:
+    now = 100.0
+    pace = Pace(1, lambda: now)
+    assert pace.stale
+    for _ in range(15):
+        pace.record(0.5)
+    now += 5
+    assert (pace.seconds, pace.stale) == (0.5, False)
+    now += 0.1
+    assert (pace.seconds, pace.stale) == (0.5, True)
+    pace.record(0.01)
+    assert (pace.seconds, pace.stale) == (0.01, False)

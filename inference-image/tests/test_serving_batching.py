@@ -89,14 +89,12 @@ async def test_who_waited_too_long_is_told_and_not_run() -> None:
     gate = Gate(is_open=False)
     batcher = Batcher(policy(deadline=0.1), gate)
     await batcher.start()
-    first = await submitted(batcher, 1)
-    late = await submitted(batcher, 2)
-    await asyncio.sleep(0.15)
+    late = [*await submitted(batcher, 1), *await submitted(batcher, 2)]
+    # Told at the deadline: also whose batch runs and does not come to its end.
+    assert [type(outcome) for outcome in await results(late)] == [DeadlineExceeded, DeadlineExceeded]
     gate.open(2)
-    outcomes = await results([*first, *late])
-    assert outcomes[0] == 2
-    assert isinstance(outcomes[1], DeadlineExceeded)
-    assert gate.batches == [[1]]
+    assert await results(await submitted(batcher, 3)) == [6]
+    assert gate.batches == [[1], [3]]
     await batcher.stop()
 
 
@@ -242,6 +240,38 @@ async def test_the_slowest_stage_sets_the_pace() -> None:
     decoding.record(0.8)
     batcher = Batcher(policy(deadline=1.0), Gate(), decoding)
     with batcher.admitted(1), batcher.admitted(1):
-        with pytest.raises(Overloaded, match="2 pictures under way, which take 800 ms") as refusal, batcher.admitted(1):
+        with (
+            pytest.raises(Overloaded, match="with 1 more they take 1200 ms") as refusal,
+            batcher.admitted(),
+        ):
             pass
-        assert refusal.value.headers == {"retry-after": "1"}
+        assert refusal.value.headers == {"retry-after": "2"}
+        with batcher.admitted(prepared=True):
+            pass
+
+
+async def test_several_pictures_that_cannot_be_answered_in_time_are_refused_before_any_work() -> None:
+    batcher = Batcher(policy(deadline=1.0), Gate())
+    batcher.pace.record(0.3)
+    with pytest.raises(Overloaded, match="0 pictures under way; with 4 more they take 1200 ms"), batcher.admitted(4):
+        pass
+    with batcher.admitted(3):
+        pass
+    with batcher.admitted(1), pytest.raises(Overloaded), batcher.admitted(3):
+        pass
+
+
+async def test_after_slow_pictures_several_at_once_are_a_trial_too() -> None:
+    """On a server that is asked for nothing else the pace would never be learnt anew."""
+    now = 100.0
+    decoding = Pace(1, lambda: now)
+    for _ in range(15):
+        decoding.record(5.0)
+    batcher = Batcher(policy(deadline=1.0), Gate(), decoding)
+    with pytest.raises(Overloaded), batcher.admitted(2):
+        pass
+    now += 5.1
+    with batcher.admitted(2):
+        decoding.record(0.01)
+    with batcher.admitted(2), batcher.admitted(2):
+        pass

@@ -15,7 +15,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -25,6 +25,7 @@ from yolo_serving.pace import Pace
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Outcome = TypeVar("Outcome")
 
 # Share of the deadline that the pictures under way may fill: nobody is late when the machine loses half of its speed.
 _DEADLINE_SHARE: Final = 0.5
@@ -49,11 +50,16 @@ class BatchingPolicy:
 class Ticket(Generic[Result]):
     """A claim to one result: `done` gives it and the seconds its item waited for a batch.
 
-    Cancelling `done` gives the claim up: the item is not run if it is not running yet.
+    Cancelling `done` gives the claim up: the item is not run if it is not running yet. `deadline`: monotonic seconds.
     """
 
     done: asyncio.Future[tuple[Result, float]]
     deadline: float
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether nobody waits any more, or not for long enough. Any thread."""
+        return self.done.done() or time.monotonic() > self.deadline
 
 
 @dataclass(slots=True, eq=False)
@@ -120,37 +126,63 @@ class Batcher(Generic[Item, Result]):
             await asyncio.to_thread(thread.join, _STOP_SECONDS)
 
     @contextmanager
-    def admitted(self, count: int = 1) -> Iterator[None]:
-        """Holds the place of `count` pictures while a request is under way; raises Overloaded when there is none."""
-        self._require_place(count)
+    def admitted(self, count: int = 1, *, prepared: bool = False) -> Iterator[None]:
+        """Holds the places of a request's `count` pictures while they are under way.
+
+        `prepared`: what happens before they are put in takes them no time. Raises Overloaded when there is no place.
+        """
+        self.require_place(count, prepared=prepared)
         self._under_way += count
         try:
             yield
         finally:
             self._under_way -= count
 
-    def _require_place(self, count: int) -> None:
-        if self._under_way + count > self._policy.queue_size:
+    def require_place(self, count: int = 1, *, prepared: bool = False) -> None:
+        """Raises Overloaded unless `admitted` would let these pictures in now."""
+        before, deadline = self._under_way, self._policy.deadline_seconds
+        if before + count > self._policy.queue_size:
             raise Overloaded(
-                f"The server has {self._under_way} pictures under way and takes at most {self._policy.queue_size}; "
-                "try again later."
+                f"The server has {before} pictures under way and takes at most {self._policy.queue_size}; try again "
+                "later."
             )
-        # Whoever finds nobody before him is taken in, however slow the last batches were: the pace is learnt anew.
-        needed_seconds = self._under_way * max(self.pace.seconds, self._preparing.seconds)
-        if needed_seconds > _DEADLINE_SHARE * self._policy.deadline_seconds:
+        paces = [self.pace] if prepared else [self.pace, self._preparing]
+        slowest = max(paces, key=lambda pace: pace.seconds)
+        # Who finds nobody before him is the trial by which a pace is learnt anew, however slow the last batches were:
+        # one picture always, several when nothing was measured lately.
+        if before == 0 and (count == 1 or slowest.stale):
+            return
+        wait_seconds = before * slowest.seconds
+        whole_seconds = wait_seconds + count * slowest.seconds
+        if wait_seconds > _DEADLINE_SHARE * deadline or (count > 1 and whole_seconds > deadline):
             raise Overloaded(
-                f"The server has {self._under_way} pictures under way, which take {needed_seconds * 1000:.0f} ms; one "
-                "more would be late. Try again later.",
-                math.ceil(needed_seconds),
+                f"The server has {before} pictures under way; with {count} more they take {whole_seconds * 1000:.0f} "
+                "ms, which would be late. Try again later.",
+                math.ceil(whole_seconds),
             )
 
     def claim(self, arrived_at: float) -> Ticket[Result]:
         """A ticket for an item that is still being made; its deadline counts from `arrived_at` (monotonic seconds).
 
-        To be called in the event loop. Its `done` raises DeadlineExceeded when the item's turn comes too late for an
-        answer in time.
+        To be called in the event loop.
         """
         return Ticket(asyncio.get_running_loop().create_future(), arrived_at + self._policy.deadline_seconds)
+
+    async def in_time(self, work: Awaitable[Outcome], arrived_at: float) -> Outcome:
+        """What the work of a request gives that arrived then (monotonic seconds): a ticket's `done`, for one.
+
+        Raises DeadlineExceeded at the deadline, wherever the work is then: nobody knows how long it would still take.
+        """
+        try:
+            async with asyncio.timeout(arrived_at + self._policy.deadline_seconds - time.monotonic()):
+                return await work
+        except TimeoutError:
+            deadline_ms = self._policy.deadline_seconds * 1000
+            raise DeadlineExceeded(f"There was no answer within {deadline_ms:g} ms.") from None
+        finally:
+            # A failure knows this frame and the work its failure: what else knows either would stay until the garbage
+            # collector comes.
+            del work
 
     def put(self, item: Item, ticket: Ticket[Result]) -> None:
         """Queues the item that belongs to the ticket. Any thread."""
@@ -163,10 +195,10 @@ class Batcher(Generic[Item, Result]):
         self._deliver([(ticket, error)])
 
     async def submit(self, item: Item, arrived_at: float) -> tuple[Result, float]:
-        """`claim` and `put` in one, for an item that is there."""
+        """The result for an item that is there, and the seconds it waited for a batch; raises as `in_time` does."""
         ticket = self.claim(arrived_at)
         self.put(item, ticket)
-        return await ticket.done
+        return await self.in_time(ticket.done, arrived_at)
 
     def _serve_lane(self) -> None:
         """One lane's thread."""
