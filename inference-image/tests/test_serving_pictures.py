@@ -173,3 +173,9 @@ def test_whole_sizes_make_the_two_scales_differ() -> None:
     # r = 160 / 161: 120 rows become round(119.25) = 119.
     _, fitted = letterbox(Image.new("RGB", (161, 120)), 160)
     assert (fitted.scale_x, fitted.scale_y) == (160 / 161, 119 / 120)
+
+
+def test_what_looks_like_scans_in_other_data_does_not_count() -> None:
+    whole = encoded(Image.new("RGB", (64, 48), (1, 2, 3)), "JPEG")
+    comment = b"\xff\xfe" + struct.pack(">H", 2 + 400) + b"\xff\xda" * 200
+    assert decode(whole[:2] + comment + whole[2:] + b"\xff\xda" * 200, 10**6).size == (64, 48)

@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_refused_with_a_sentence(document: object, phrase: 
         parse_request(json.dumps(document).encode(), None, SPEC)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 1020])
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     with pytest.raises(BadTensor, match="not JSON"):
         parse_request(body, None, SPEC)
@@ -106,3 +106,9 @@ def test_answer(wanted: bool) -> None:
         assert np.frombuffer(body[length:], "<f4").tolist() == [0.5, 1.5]
     else:
         assert output["data"] == [0.5, 1.5]
+
+
+@pytest.mark.parametrize("piece", [b"[],", b'{"a":1},', b'"",', b"1,"])
+def test_more_than_any_request_has_is_refused_before_it_is_read(piece: bytes) -> None:
+    with pytest.raises(BadTensor, match=r"The JSON has more than 10\d\d of "):
+        parse_request(b"[" + piece * 2000 + b"1]", None, SPEC)

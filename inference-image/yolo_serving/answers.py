@@ -70,8 +70,8 @@ def picture_content(prediction: Prediction, class_names: Sequence[str]) -> dict[
     found = prediction.detections
     rows = zip(found.classes.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
     return {
-        "width": prediction.picture.width,
-        "height": prediction.picture.height,
+        "width": prediction.width,
+        "height": prediction.height,
         "detections": [
             {
                 "class_id": class_id,

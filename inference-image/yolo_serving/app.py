@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from PIL import Image
 from starlette.exceptions import HTTPException
 
 from yolo_serving.answers import (
@@ -20,7 +21,7 @@ from yolo_serving.answers import (
     picture_content,
     server_timing,
 )
-from yolo_serving.bodies import pictures_in, read_body, unless_client_leaves
+from yolo_serving.bodies import BodyReader, pictures_in, unless_client_leaves
 from yolo_serving.descriptions import (
     DRAWN_PICTURE,
     ERRORS,
@@ -30,7 +31,7 @@ from yolo_serving.descriptions import (
     name_what_is_served,
 )
 from yolo_serving.direct import DirectPrediction
-from yolo_serving.errors import BadImage, Refused, TooLarge
+from yolo_serving.errors import BadImage, Refused
 from yolo_serving.faults import Faults
 from yolo_serving.front import Asgi, Front
 from yolo_serving.instance import Instance
@@ -38,9 +39,9 @@ from yolo_serving.metrics import CONTENT_TYPE, Identity, Metrics
 from yolo_serving.model import Model
 from yolo_serving.open_inference import OpenInference
 from yolo_serving.options import DetectionOptions, PredictOptions
-from yolo_serving.predictor import Prediction, Predictor
+from yolo_serving.predictor import Prediction, Predictor, gather
 from yolo_serving.readiness import Readiness
-from yolo_serving.rendering import render as draw
+from yolo_serving.rendering import render
 from yolo_serving.settings import InputLimits, Settings
 
 
@@ -53,7 +54,7 @@ class Server:
 
 
 def build_server(settings: Settings, model: Model, identity: Identity) -> Server:
-    """Wires the parts around a loaded model."""
+    """Wires the parts around a loaded model and warms it up; raises ModelNotUsable when it is no YOLOv8 detector."""
     instance = Instance(
         identity,
         Metrics(identity, model.card.class_names, settings.latency_objective_seconds),
@@ -64,6 +65,7 @@ def build_server(settings: Settings, model: Model, identity: Identity) -> Server
         model, settings.batching, instance.metrics,
         max_pixels=settings.limits.max_pixels, decode_threads=settings.decode_threads,
     )  # fmt: skip
+    predictor.warm_up()
     instance.metrics.watch(predictor.queue_depth, lambda: instance.readiness.ready)
     routes = _Routes(settings.limits, model, predictor, instance)
     app = DirectPrediction(routes.application(), routes.predict, routes.refusal, routes.defect)
@@ -74,9 +76,9 @@ class _Routes:
     """The handlers. Predictions are answered with bytes made here: no validation of our own output."""
 
     def __init__(self, limits: InputLimits, model: Model, predictor: Predictor, instance: Instance) -> None:
-        self._limits = limits
+        self._bodies = BodyReader(limits)
         self._names = model.card.class_names
-        self._open_inference = OpenInference(limits, model, predictor, instance)
+        self._open_inference = OpenInference(self._bodies, model, predictor, instance)
         self._predictor = predictor
         self._identity = instance.identity
         self._metrics = instance.metrics
@@ -117,30 +119,37 @@ class _Routes:
     async def predict(self, request: Request, options: Annotated[PredictOptions, Query()]) -> Response:
         """Detects objects in one picture: the body (JPEG or PNG), or the one file of a form."""
         arrived_at = time.monotonic()
-        with self._predictor.admitted():
-            pictures = pictures_in(request, await read_body(request, self._limits))
+        self._predictor.require_place()
+        async with self._bodies.read(request) as body:
+            pictures = pictures_in(request, body, self._predictor.most_at_once)
             if len(pictures) != 1:
                 raise BadImage(f"The form has {len(pictures)} files; /predict takes one, /predict/batch several.")
-            work = self._predictor.predict(pictures[0], options.thresholds(), arrived_at)
-            prediction = await unless_client_leaves(request, work)
-            headers = {"server-timing": server_timing(prediction)}
-            if options.render is None:
-                return json_answer(self._identity, 200, picture_content(prediction, self._names), headers)
-            drawn = await self._predictor.aside(lambda: draw(prediction.picture, prediction.detections, self._names))
-            return Response(drawn, 200, headers, media_type="image/png")
+            # The place is taken only now: a body that comes slowly keeps nobody out.
+            with self._predictor.admitted():
+                return await self._predict(request, pictures[0], options, arrived_at)
+
+    async def _predict(self, request: Request, body: bytes, options: PredictOptions, arrived_at: float) -> Response:
+        work = self._predictor.predict(body, options.thresholds(), arrived_at, with_canvas=options.render is not None)
+        prediction = await unless_client_leaves(request, work)
+        headers = {"server-timing": server_timing(prediction)}
+        if prediction.canvas is None:
+            return json_answer(self._identity, 200, picture_content(prediction, self._names), headers)
+        drawing = self._predictor.aside(partial(self._drawn, prediction.canvas, prediction), arrived_at)
+        return Response(await drawing, 200, headers, media_type="image/png")
+
+    def _drawn(self, canvas: Image.Image, prediction: Prediction) -> bytes:
+        return render(canvas, (prediction.width, prediction.height), prediction.detections, self._names)
 
     async def predict_batch(self, request: Request, options: Annotated[DetectionOptions, Query()]) -> Response:
         """Detects objects in all files of a form, all or none."""
         arrived_at = time.monotonic()
-        with self._predictor.admitted():
-            pictures = pictures_in(request, await read_body(request, self._limits))
-            if len(pictures) > self._predictor.most_at_once:
-                raise TooLarge(
-                    f"The form has {len(pictures)} files; at most {self._predictor.most_at_once} are accepted."
-                )
-            thresholds = options.thresholds()
-            with self._predictor.admitted(len(pictures) - 1):
-                work = gather(self._predictor.predict(body, thresholds, arrived_at) for body in pictures)
+        self._predictor.require_place()
+        thresholds = options.thresholds()
+        async with self._bodies.read(request) as body:
+            pictures = pictures_in(request, body, self._predictor.most_at_once)
+            await self._predictor.aside(partial(self._predictor.require_pixels, pictures), arrived_at)
+            with self._predictor.admitted(len(pictures)):
+                work = gather(self._predictor.predict(picture, thresholds, arrived_at) for picture in pictures)
                 predictions = await unless_client_leaves(request, work)
         contents = [picture_content(prediction, self._names) for prediction in predictions]
         return json_answer(self._identity, 200, {"predictions": contents})
@@ -183,13 +192,3 @@ class _Routes:
     async def _on_http_error(self, request: Request, error: HTTPException) -> Response:
         sentence = f"{request.method} {request.url.path}: {error.detail}."
         return json_answer(self._identity, error.status_code, {"error": sentence}, dict(error.headers or {}))
-
-
-async def gather(works: Iterable[Coroutine[Any, Any, Prediction]]) -> list[Prediction]:
-    """All results in order; the first failure cancels the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in works]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import re
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from email.message import Message
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from yolo_serving.errors import BadImage, TooLarge, WrongContentType
+from yolo_serving.errors import BadImage, Overloaded, TooLarge, TooSlow, WrongContentType
 from yolo_serving.front import ClientLeft
 from yolo_serving.settings import InputLimits
 
@@ -17,30 +19,55 @@ Result = TypeVar("Result")
 
 _PICTURE_TYPES = frozenset({"image/jpeg", "image/jpg", "image/png", "application/octet-stream", ""})
 _MULTIPART = "multipart/form-data"
+# RFC 2046, 5.1.1.
+_LONGEST_BOUNDARY = 70
+_OPTION_FIELD = re.compile(rb'\bname="?(conf|iou|max_det|render)"?(?:;|\s|$)', re.IGNORECASE)
 
 
-async def read_body(request: Request, limits: InputLimits) -> bytes:
-    """The whole body.
+class BodyReader:
+    """Reads bodies, and bounds how much of them the server holds at once."""
 
-    Raises TooLarge as soon as it is known, BadImage when it does not come in time, ClientLeft when it never will.
-    """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limits.max_body_bytes:
-        raise TooLarge(f"The body has {declared} bytes; at most {limits.max_body_bytes} are accepted.")
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(limits.body_timeout_seconds):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limits.max_body_bytes:
-                    raise TooLarge(f"The body has more than {limits.max_body_bytes} bytes.")
-                chunks.append(chunk)
-    except TimeoutError:
-        raise BadImage(f"The body did not arrive within {limits.body_timeout_seconds:g} s.") from None
-    except ClientDisconnect:
-        raise ClientLeft from None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    def __init__(self, limits: InputLimits) -> None:
+        self._limits = limits
+        self._held_bytes = 0
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytes]:
+        """The whole body, which counts as held until the end of the context.
+
+        Raises TooLarge as soon as it is known, TooSlow when it does not come in time, Overloaded when there is no room
+        for it beside the bodies of others, ClientLeft when it will never come.
+        """
+        most = self._limits.max_body_bytes
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > most:
+            raise TooLarge(f"The body has {declared} bytes; at most {most} are accepted.")
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            try:
+                async with asyncio.timeout(self._limits.body_timeout_seconds):
+                    async for chunk in request.stream():
+                        size += len(chunk)
+                        self._held_bytes += len(chunk)
+                        self._require_room(size)
+                        chunks.append(chunk)
+            except TimeoutError:
+                raise TooSlow(f"The body did not arrive within {self._limits.body_timeout_seconds:g} s.") from None
+            except ClientDisconnect:
+                raise ClientLeft from None
+            yield chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        finally:
+            self._held_bytes -= size
+
+    def _require_room(self, size: int) -> None:
+        if size > self._limits.max_body_bytes:
+            raise TooLarge(f"The body has more than {self._limits.max_body_bytes} bytes.")
+        if self._held_bytes > self._limits.max_held_bytes:
+            raise Overloaded(
+                f"The server holds {self._held_bytes} bytes of requests and takes at most "
+                f"{self._limits.max_held_bytes}; try again later."
+            )
 
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
@@ -80,14 +107,15 @@ def declared_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-def pictures_in(request: Request, body: bytes) -> list[bytes]:
-    """The body itself, or the files of a form.
+def pictures_in(request: Request, body: bytes, most: int) -> list[bytes]:
+    """The body itself, or up to `most` files of a form.
 
-    Raises WrongContentType unless the body is declared as a picture, as bytes, as a form, or not at all.
+    Raises TooLarge for more files, BadImage for a broken form, and WrongContentType unless the body is declared as a
+    picture, as bytes, as a form, or not at all.
     """
     declared = declared_type(request)
     if declared == _MULTIPART:
-        return _form_files(request.headers["content-type"], body)
+        return _form_files(request.headers["content-type"], body, most)
     if declared not in _PICTURE_TYPES:
         raise WrongContentType(
             f"Content-Type {declared!r} is not served here; send the bytes of a picture as image/jpeg or image/png, "
@@ -96,20 +124,28 @@ def pictures_in(request: Request, body: bytes) -> list[bytes]:
     return [body]
 
 
-def _form_files(content_type: str, body: bytes) -> list[bytes]:
+def _form_files(content_type: str, body: bytes, most: int) -> list[bytes]:
     """The contents of a form's parts (RFC 7578), kept in memory: the body's size is bounded already."""
     header = Message()
     header["content-type"] = content_type
     boundary = header.get_boundary()
-    if not boundary or not boundary.isascii():
-        raise BadImage(f"The {_MULTIPART} body declares no boundary.")
-    parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("ascii"))
+    if not boundary or not boundary.isascii() or len(boundary) > _LONGEST_BOUNDARY:
+        raise BadImage(f"The {_MULTIPART} body declares no boundary of 1 to {_LONGEST_BOUNDARY} characters.")
+    delimiter = b"\r\n--" + boundary.encode("ascii")
+    # Counted before they are cut out: a million empty parts take no time to send.
+    if (count := body.count(delimiter)) > most:
+        raise TooLarge(f"The form has {count} files; at most {most} are accepted.")
+    parts = (b"\r\n" + body).split(delimiter)
     if len(parts) < 3 or not parts[-1].startswith(b"--"):
         raise BadImage(f"The {_MULTIPART} body does not end with its boundary.")
-    files = []
-    for part in parts[1:-1]:
-        _, separator, content = part.partition(b"\r\n\r\n")
-        if not separator:
-            raise BadImage(f"A part of the {_MULTIPART} body has no end of its headers.")
-        files.append(content)
-    return files
+    return [_file_in(part) for part in parts[1:-1]]
+
+
+def _file_in(part: bytes) -> bytes:
+    fields, separator, content = part.partition(b"\r\n\r\n")
+    if not separator:
+        raise BadImage(f"A part of the {_MULTIPART} body has no end of its headers.")
+    if option := _OPTION_FIELD.search(fields):
+        name = option[1].decode("ascii")
+        raise BadImage(f"The form has the field {name!r} beside its files; give options in the query: ?{name}=….")
+    return content

@@ -13,6 +13,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "The body is no picture that can be decoded."},
     413: {"model": ErrorBody, "description": "More bytes or pixels than accepted."},
     404: {"model": ErrorBody, "description": "Another model or version than is served here."},
+    408: {"model": ErrorBody, "description": "The body did not arrive in time."},
     415: {"model": ErrorBody, "description": "A content type that is not served."},
     422: {"model": ErrorBody, "description": "An option out of its range."},
     429: {"model": ErrorBody, "description": "The queue is full; see Retry-After."},

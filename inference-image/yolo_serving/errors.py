@@ -8,6 +8,7 @@ ServingError
 └── Refused                 this request cannot be served; the status says whose fault it is
     ├── BadImage            400: the body is no picture that can be decoded
     ├── TooLarge            413: more bytes or pixels than allowed
+    ├── TooSlow             408: the body did not arrive in time
     ├── WrongContentType    415: the body is declared as something that is not served
     ├── BadTensor           400: an inference request in the open protocol that does not fit the model
     ├── NoSuchModel         404: another model or version than this process serves
@@ -69,6 +70,12 @@ class TooLarge(Refused):
     """More bytes or pixels than allowed."""
 
     status = 413
+
+
+class TooSlow(Refused):
+    """The body does not come."""
+
+    status = 408
 
 
 class WrongContentType(Refused):

@@ -102,7 +102,9 @@ class Metrics:
         self._empty = self._counter("inference_empty_images", "Pictures without any detection.").labels(*labels)
         by_class = self._counter("inference_detections", "Detections by class.", "class")
         self._by_class = [by_class.labels(*labels, name) for name in class_names]
-        self._depth = self._gauge("inference_queue_depth", "Pictures that wait for a forward pass.")
+        self._depth = self._gauge(
+            "inference_queue_depth", "Pictures that wait for a decoding thread or a forward pass."
+        )
         self._ready = self._gauge("inference_ready", "1 when this process wants traffic, else 0.")
         self._gauge("inference_model_info", "Always 1; its labels say what is served.").labels(*labels).set(1)
 
@@ -143,6 +145,11 @@ class Metrics:
         self._per_image.observe(count)
         if not count:
             self._empty.inc()
+
+    def tensor(self, queue_seconds: float, inference_seconds: float) -> None:
+        """One input that a client prepared was served."""
+        self._queue.observe(queue_seconds)
+        self._inference.observe(inference_seconds)
 
     def exposition(self) -> bytes:
         """The series in Prometheus' text format."""

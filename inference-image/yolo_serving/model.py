@@ -88,7 +88,11 @@ class Model:
         """
         rows = 4 + len(self.card.class_names)
         for size in batch_sizes:
-            head = self.run(np.zeros((size, 3, self.card.side, self.card.side), np.float32))
+            try:
+                head = self.run(np.zeros((size, 3, self.card.side, self.card.side), np.float32))
+            except Exception as error:  # see _session
+                sentence = str(error).splitlines()[0][:200]
+                raise ModelNotUsable(f"The model cannot run on a batch of {size}: {sentence}") from error
             if head.ndim != 3 or head.shape[:2] != (size, rows):
                 raise ModelNotUsable(
                     f"The model's output has shape {head.shape}; a YOLOv8 detector with {len(self.card.class_names)} "

@@ -9,13 +9,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from yolo_serving.answers import plain_json_answer
-from yolo_serving.bodies import read_body, unless_client_leaves
+from yolo_serving.bodies import BodyReader, unless_client_leaves
 from yolo_serving.descriptions import ERRORS, INFER_BODY
 from yolo_serving.errors import NoSuchModel
 from yolo_serving.instance import Instance
 from yolo_serving.model import Model
 from yolo_serving.predictor import Predictor
-from yolo_serving.settings import InputLimits
 from yolo_serving.tensors import HEADER_LENGTH, TensorSpec, answer, parse_request
 
 _READ_ERRORS: dict[int | str, dict[str, Any]] = {code: ERRORS[code] for code in (404, 503)}
@@ -24,8 +23,8 @@ _READ_ERRORS: dict[int | str, dict[str, Any]] = {code: ERRORS[code] for code in 
 class OpenInference:
     """Handlers below /v2."""
 
-    def __init__(self, limits: InputLimits, model: Model, predictor: Predictor, instance: Instance) -> None:
-        self._limits = limits
+    def __init__(self, bodies: BodyReader, model: Model, predictor: Predictor, instance: Instance) -> None:
+        self._bodies = bodies
         self._model = model
         self._predictor = predictor
         self._identity = instance.identity
@@ -110,17 +109,19 @@ class OpenInference:
         """Raw head for prepared tensors (RGB in 0..1), as JSON or binary."""
         arrived_at = time.monotonic()
         self._require(name, version)
-        with self._predictor.admitted():
-            body = await read_body(request, self._limits)
+        self._predictor.require_place()
+        async with self._bodies.read(request) as body:
             return await unless_client_leaves(request, self._answer(request, body, arrived_at))
 
     async def _answer(self, request: Request, body: bytes, arrived_at: float) -> Response:
         header_length = request.headers.get(HEADER_LENGTH)
-        wanted = await self._predictor.aside(lambda: parse_request(body, header_length, self._spec))
-        with self._predictor.admitted(len(wanted.values) - 1):
-            head = await self._predictor.infer(wanted.values, arrived_at)
+        # One place until it is known how many inputs there are: reading them takes time and memory too.
+        with self._predictor.admitted(prepared=True):
+            wanted = await self._predictor.aside(lambda: parse_request(body, header_length, self._spec), arrived_at)
         named = {"model_name": self._identity.model, "model_version": self._identity.version}
-        content, headers = await self._predictor.aside(lambda: answer(named, wanted, head, self._spec))
+        with self._predictor.admitted(len(wanted.values), prepared=True):
+            head = await self._predictor.infer(wanted.values, arrived_at)
+            content, headers = await self._predictor.aside(lambda: answer(named, wanted, head, self._spec), arrived_at)
         return Response(content, 200, headers)
 
     def _require(self, name: str, version: str) -> None:

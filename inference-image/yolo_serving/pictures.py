@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
@@ -17,6 +20,13 @@ from yolo_serving.errors import BadImage, TooLarge
 
 _FORMATS: Final = ("JPEG", "PNG")
 _PAD_VALUE: Final = 114
+_JPEG_START: Final = b"\xff\xd8"
+_SCAN_START: Final = b"\xff\xda"
+_END_OF_IMAGE: Final = 0xD9
+# In entropy-coded data 0xFF is followed by zero or is a restart marker; it may also be repeated to fill up.
+_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+_MOST_SCANS: Final = 100
+_MOST_PASSES: Final = 16
 _SIXTEEN_BIT_MODES: Final = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 # Everything pillow and the codecs below it were seen to raise for damaged files.
 _DECODE_ERRORS: Final = (
@@ -67,20 +77,61 @@ def decode(body: bytes, max_pixels: int) -> Image.Image:
     """The picture in the body: RGB, upright as EXIF says.
 
     Raises BadImage for anything that is no whole JPEG or PNG and TooLarge, before a pixel is decoded, when the header
-    declares more than `max_pixels`.
+    declares more than `max_pixels` or decoding would go over more than sixteen times as many in several scans.
     """
+    with _opened(body) as opened:
+        pixels = opened.width * opened.height
+        if pixels > max_pixels:
+            raise TooLarge(
+                f"The picture has {opened.width} x {opened.height} pixels; at most {max_pixels} are accepted."
+            )
+        _require_few_scans(body, min(_MOST_SCANS, _MOST_PASSES * max_pixels // max(1, pixels)))
+        opened.load()
+        return _rgb(ImageOps.exif_transpose(opened))
+
+
+def declared_pixels(body: bytes) -> int:
+    """How many pixels the header declares; raises BadImage when there is none."""
+    with _opened(body) as opened:
+        return opened.width * opened.height
+
+
+@contextmanager
+def _opened(body: bytes) -> Iterator[Image.Image]:
+    """The picture, of which only the header was read; what pillow says within becomes BadImage."""
     if not body:
         raise BadImage("The request body is empty; send the bytes of a JPEG or PNG picture.")
     try:
         with Image.open(BytesIO(body), formats=_FORMATS) as opened:
-            if opened.width * opened.height > max_pixels:
-                raise TooLarge(
-                    f"The picture has {opened.width} x {opened.height} pixels; at most {max_pixels} are accepted."
-                )
-            opened.load()
-            return _rgb(ImageOps.exif_transpose(opened))
+            yield opened
     except _DECODE_ERRORS as error:
         raise BadImage(f"The body is not a readable JPEG or PNG picture ({_reason(error)}).") from error
+
+
+def _require_few_scans(body: bytes, most: int) -> None:
+    """Each scan of a JPEG goes over the whole picture again; encoders write ten, but a file may repeat one for ever.
+
+    Raises TooLarge. Other data may hold the two bytes by chance, so only where there are many are they looked at.
+    """
+    if body.startswith(_JPEG_START) and body.count(_SCAN_START) > most and (scans := _scans(body)) > most:
+        raise TooLarge(f"The JPEG has {scans} scans; at most {most} are accepted at its size.")
+
+
+def _scans(body: bytes) -> int:
+    """Scans of a JPEG, by its markers (ITU-T T.81, B.1.1)."""
+    scans = 0
+    position = len(_JPEG_START)
+    while marker := _MARKER.search(body, position):
+        position = marker.end()
+        code = body[position - 1]
+        if code == _END_OF_IMAGE:
+            break
+        if code == _SCAN_START[1]:
+            scans += 1
+        else:
+            # A segment with a length, which may hold another picture: the two bytes count themselves.
+            position += int.from_bytes(body[position : position + 2], "big")
+    return scans
 
 
 def _reason(error: Exception) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +17,31 @@ from PIL import Image
 
 from yolo_serving.batching import Batcher, BatchingPolicy, Ticket
 from yolo_serving.detections import Detections, Thresholds, detect
+from yolo_serving.errors import TooLarge
 from yolo_serving.metrics import Metrics, Stages
 from yolo_serving.model import Model
 from yolo_serving.pace import Pace
-from yolo_serving.pictures import Letterbox, decode, fill_input, letterbox
+from yolo_serving.pictures import Letterbox, declared_pixels, decode, fill_input, letterbox
+from yolo_serving.rendering import canvas_of
 
 Result = TypeVar("Result")
+
+# Pictures of one request may have that many times the pixels of the largest one that is accepted.
+_MOST_PIXELS_TOGETHER: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Detections in one picture, in its own pixels, and the seconds each stage took."""
+    """Detections in one picture, in its own pixels (`width` x `height`), and the seconds each stage took.
 
-    picture: Image.Image
+    `canvas`: a picture to draw them into, where one was asked for.
+    """
+
+    width: int
+    height: int
     detections: Detections
     stages: Stages
+    canvas: Image.Image | None
 
 
 class _Job(Protocol):
@@ -46,13 +56,14 @@ class _Job(Protocol):
 
 @dataclass(slots=True)
 class _PictureJob:
-    """A decoded picture; `pixels` (side, side, 3) uint8 RGB."""
+    """A picture that fits the model, `pixels` (side, side, 3) uint8 RGB: its decoded whole takes far more memory."""
 
-    picture: Image.Image
     pixels: NDArray[np.uint8]
     fitted: Letterbox
     thresholds: Thresholds
     decode_seconds: float
+    canvas: Image.Image | None
+    wait_seconds: float = 0.0
     found: Detections | None = None
     postprocess_seconds: float = 0.0
 
@@ -102,6 +113,8 @@ class Predictor:
             policy = replace(policy, max_batch=model.fixed_batch)
         self._policy = policy
         self._decoding_pace = Pace(decode_threads)
+        # What a decoding thread has not begun with. Sets are changed by one thread at a time.
+        self._undecoded: set[Ticket[_Ran]] = set()
         self._batcher: Batcher[_Job, _Ran] = Batcher(policy, self._run_batch, self._decoding_pace)
 
     @property
@@ -115,12 +128,11 @@ class Predictor:
         return self._policy.queue_size
 
     def queue_depth(self) -> int:
-        """Pictures that wait for a forward pass."""
-        return self._batcher.depth
+        """Pictures that wait for a decoding thread or a forward pass."""
+        return len(self._undecoded) + self._batcher.depth
 
     async def start(self) -> None:
-        """Begins to serve. Every batch size and both codecs are tried first: what runs for the first time is slow."""
-        self._warm_up()
+        """Begins to serve."""
         await self._batcher.start()
 
     async def stop(self) -> None:
@@ -128,52 +140,77 @@ class Predictor:
         await self._batcher.stop()
         self._decoding.shutdown(wait=False)
 
-    def admitted(self, count: int = 1) -> AbstractContextManager[None]:
-        """A place for `count` pictures in the bounded number under way; raises Overloaded when there is none."""
-        return self._batcher.admitted(count)
+    def require_place(self) -> None:
+        """Raises Overloaded when not even one picture would be let in now; for requests whose body is not here yet."""
+        self._batcher.require_place()
 
-    async def aside(self, function: Callable[[], Result]) -> Result:
-        """Runs what would hold up the event loop in a decoding thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, function)
+    def admitted(self, count: int = 1, *, prepared: bool = False) -> AbstractContextManager[None]:
+        """Places for `count` pictures, or `prepared` inputs, in the bounded number under way, else Overloaded."""
+        return self._batcher.admitted(count, prepared=prepared)
 
-    async def predict(self, body: bytes, thresholds: Thresholds, arrived_at: float) -> Prediction:
+    async def aside(self, function: Callable[[], Result], arrived_at: float) -> Result:
+        """Runs what would hold up the event loop in a decoding thread; raises DeadlineExceeded when it is not done."""
+        return await self._batcher.in_time(
+            asyncio.get_running_loop().run_in_executor(self._decoding, function), arrived_at
+        )
+
+    def require_pixels(self, bodies: Sequence[bytes]) -> None:
+        """Raises BadImage or TooLarge where headers say that these pictures cannot be served together."""
+        most = _MOST_PIXELS_TOGETHER * self._max_pixels
+        if (pixels := sum(declared_pixels(body) for body in bodies)) > most:
+            raise TooLarge(f"The pictures have {pixels} pixels together; at most {most} are accepted in one request.")
+
+    async def predict(
+        self, body: bytes, thresholds: Thresholds, arrived_at: float, *, with_canvas: bool = False
+    ) -> Prediction:
         """Detections in the picture that the body holds; `arrived_at` in monotonic seconds.
 
         Raises BadImage, TooLarge or DeadlineExceeded.
         """
         ticket = self._batcher.claim(arrived_at)
-        self._decoding.submit(self._queue_picture, body, thresholds, ticket)
-        ran, queue_seconds = await ticket.done
+        self._undecoded.add(ticket)
+        self._decoding.submit(self._queue_picture, body, thresholds, ticket, time.monotonic(), with_canvas)
+        try:
+            ran, queue_seconds = await self._batcher.in_time(ticket.done, arrived_at)
+        finally:
+            del ticket  # as `in_time` does
         job = ran.job
         assert isinstance(job, _PictureJob)  # noqa: S101  # what _queue_picture put
         assert job.found is not None  # noqa: S101  # its batch has run
-        stages = Stages(job.decode_seconds, queue_seconds, ran.seconds, job.postprocess_seconds)
+        stages = Stages(job.decode_seconds, job.wait_seconds + queue_seconds, ran.seconds, job.postprocess_seconds)
         self._metrics.picture(stages, job.found.classes.tolist(), job.found.scores.tolist())
-        return Prediction(job.picture, job.found, stages)
+        return Prediction(job.fitted.width, job.fitted.height, job.found, stages, job.canvas)
 
     async def infer(self, tensor: NDArray[np.float32], arrived_at: float) -> NDArray[np.float32]:
         """(n, 3, side, side) to the raw heads (n, 4 + classes, anchors). Rows may run in different batches."""
         jobs = [_TensorJob(values) for values in tensor]
-        await asyncio.gather(*(self._batcher.submit(job, arrived_at) for job in jobs))
+        for ran, queue_seconds in await gather(self._batcher.submit(job, arrived_at) for job in jobs):
+            self._metrics.tensor(queue_seconds, ran.seconds)
         return np.stack([job.head for job in jobs if job.head is not None])
 
-    def _queue_picture(self, body: bytes, thresholds: Thresholds, ticket: Ticket[_Ran]) -> None:
+    def _queue_picture(
+        self, body: bytes, thresholds: Thresholds, ticket: Ticket[_Ran], submitted_at: float, with_canvas: bool
+    ) -> None:
         """Runs in a decoding thread. Nobody awaits it: the ticket takes what goes wrong."""
-        if ticket.done.cancelled():
+        self._undecoded.discard(ticket)
+        if ticket.lapsed:
             return
+        wait_seconds = time.monotonic() - submitted_at
         try:
-            job = self._prepare(body, thresholds)
+            job = self._prepare(body, thresholds, with_canvas=with_canvas)
         except Exception as error:  # noqa: BLE001
             self._batcher.fail(ticket, error)
         else:
+            job.wait_seconds = wait_seconds
             self._decoding_pace.record(job.decode_seconds)
             self._batcher.put(job, ticket)
 
-    def _prepare(self, body: bytes, thresholds: Thresholds) -> _PictureJob:
+    def _prepare(self, body: bytes, thresholds: Thresholds, *, with_canvas: bool = False) -> _PictureJob:
         started = time.monotonic()
         picture = decode(body, self._max_pixels)
         pixels, fitted = letterbox(picture, self._model.card.side)
-        return _PictureJob(picture, pixels, fitted, thresholds, time.monotonic() - started)
+        canvas = canvas_of(picture) if with_canvas else None
+        return _PictureJob(pixels, fitted, thresholds, time.monotonic() - started, canvas)
 
     def _run_batch(self, jobs: Sequence[_Job]) -> list[_Ran]:
         """Runs in one of the batcher's threads."""
@@ -192,7 +229,11 @@ class Predictor:
             job.finish(head)
         return [_Ran(job, seconds) for job in jobs]
 
-    def _warm_up(self) -> None:
+    def warm_up(self) -> None:
+        """Tries every batch size and both codecs: what runs for the first time is slow.
+
+        Raises ModelNotUsable when the model does not answer as a YOLOv8 detector.
+        """
         side = self._model.card.side
         blank = Image.new("RGB", (side * 2, side))
         for kind in ("JPEG", "PNG"):
@@ -207,3 +248,14 @@ class Predictor:
         started = time.monotonic()
         self._forward([job] * self._policy.max_batch)
         self._batcher.pace.record(time.monotonic() - started, self._policy.max_batch)
+
+
+async def gather(works: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """All results in order; the first failure cancels the others."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        # A failure knows this frame: with the tasks in it, their pictures would stay until the garbage collector comes.
+        while tasks:
+            tasks.pop().cancel()

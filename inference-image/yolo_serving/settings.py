@@ -33,9 +33,13 @@ _MOST_LANES: Final[Mapping[Scenario, int]] = {Scenario.REALTIME: 2, Scenario.BAT
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
-    """What a request may bring: bytes of body, pixels of a picture, seconds until the body is here."""
+    """What a request may bring: bytes of body, pixels of a picture, seconds until the body is here.
+
+    `max_held_bytes`: of all bodies that are arriving or worked on.
+    """
 
     max_body_bytes: int
+    max_held_bytes: int
     max_pixels: int
     body_timeout_seconds: float
 
@@ -111,6 +115,7 @@ def read_settings(values: Mapping[str, str]) -> Settings:
     """Settings from environment variables; raises BadSetting with a sentence for the first unusable one."""
     env = _Environment(values)
     cores = usable_cores()
+    max_body_bytes = env.integer("MAX_BODY_BYTES", 10 << 20, 1024, 1 << 30)
     memory = env.integer("GPU_MEMORY_LIMIT_BYTES", 0, 0, 1 << 50)
     provider = env.one_of("PROVIDER", Provider, Provider.CPU)
     scenario = env.one_of("SCENARIO", Scenario, Scenario.REALTIME)
@@ -133,7 +138,8 @@ def read_settings(values: Mapping[str, str]) -> Settings:
         batching=batching,
         decode_threads=env.integer("DECODE_THREADS", cores, 1, 1024),
         limits=InputLimits(
-            env.integer("MAX_BODY_BYTES", 10 * 1024 * 1024, 1024, 1 << 30),
+            max_body_bytes,
+            env.integer("MAX_HELD_BYTES", max(256 << 20, max_body_bytes), max_body_bytes, 1 << 50),
             env.integer("MAX_PIXELS", 25_000_000, 1, 1 << 30),
             env.number("BODY_TIMEOUT_SECONDS", 10, 0.1, 3600),
         ),

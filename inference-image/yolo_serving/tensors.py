@@ -18,6 +18,8 @@ from yolo_serving.errors import BadTensor
 
 HEADER_LENGTH: Final = "inference-header-content-length"
 _DATATYPE: Final = "FP32"
+# Of brackets, quotes and commas beside those of the data.
+_MOST_MARKS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class InferenceRequest:
 def parse_request(body: bytes, header_length: str | None, spec: TensorSpec) -> InferenceRequest:
     """Reads an inference request; raises BadTensor with a sentence for anything that does not fit the model."""
     head, tail = _split(body, header_length)
+    _require_small(head, spec)
     document = _object(head)
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
@@ -61,6 +64,18 @@ def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
     if not header_length.isdecimal() or int(header_length) > len(body):
         raise BadTensor(f"{HEADER_LENGTH}: {header_length!r} is not a length within the body of {len(body)} bytes.")
     return body[: int(header_length)], body[int(header_length) :]
+
+
+def _require_small(text: bytes, spec: TensorSpec) -> None:
+    """Raises BadTensor, before anything is made of it, for JSON with more in it than any request for the model needs.
+
+    Reading JSON holds up the whole process: a body of millions of empty lists would for seconds.
+    """
+    numbers = spec.max_count * 3 * spec.side * spec.side
+    lists = spec.max_count * (1 + 3 * (1 + spec.side))
+    for mark, most in ((b"[", lists), (b"{", 0), (b'"', 0), (b",", numbers)):
+        if text.count(mark) > most + _MOST_MARKS:
+            raise BadTensor(f"The JSON has more than {most + _MOST_MARKS} of {mark.decode()}.")
 
 
 def _object(text: bytes) -> Mapping[str, object]:
