@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 
 from yolo_serving.app import Server, build_server
+from yolo_serving.connections import BoundedConfig
 from yolo_serving.errors import StartupError
 from yolo_serving.logs import configure_logs
 from yolo_serving.metrics import Identity
@@ -94,8 +95,9 @@ def _load(settings: Settings) -> Server:
 
 def _uvicorn_config(settings: Settings, server: Server) -> uvicorn.Config:
     listening = settings.listening
-    return uvicorn.Config(
-        server.app, host=listening.host, port=listening.port, loop="uvloop", http="httptools", ws="none",
+    return BoundedConfig(
+        app=server.app, host=listening.host, port=listening.port, loop="uvloop", ws="none",
+        limits=settings.connections, refusal=server.app.refusal,
         lifespan="on", proxy_headers=False, log_config=None, access_log=False, server_header=False,
         timeout_keep_alive=listening.keep_alive_seconds, timeout_graceful_shutdown=listening.finish_seconds,
     )  # fmt: skip

@@ -33,7 +33,7 @@ from yolo_serving.descriptions import (
 from yolo_serving.direct import DirectPrediction
 from yolo_serving.errors import BadImage, Refused
 from yolo_serving.faults import Faults
-from yolo_serving.front import Asgi, Front
+from yolo_serving.front import Front
 from yolo_serving.instance import Instance
 from yolo_serving.metrics import CONTENT_TYPE, Identity, Metrics
 from yolo_serving.model import Model
@@ -49,7 +49,7 @@ from yolo_serving.settings import InputLimits, Settings
 class Server:
     """The ASGI application and what is behind it."""
 
-    app: Asgi
+    app: Front
     instance: Instance
 
 

@@ -98,12 +98,21 @@ class Front:
         return self._faults.fails()
 
     async def _answer_fault(self, send: Send) -> None:
-        sentence = "This version of the model is built to fail."
-        named = {"model": self._identity.model, "version": self._identity.version, "error": sentence}
-        body = json.dumps(named, separators=(",", ":")).encode()
+        body = self._error("This version of the model is built to fail.")
         fields = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 500, "headers": fields})
         await send({"type": "http.response.body", "body": body})
+
+    def refusal(self, status: int, sentence: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Headers and body of the answer to what is no request; it leaves a line in the log."""
+        request_id = _request_id([])
+        log.warning("%s", sentence, extra={"request_id": request_id.decode("ascii"), "status": status})
+        headers = [(b"content-type", b"application/json"), *self._headers, (b"x-request-id", request_id)]
+        return headers, self._error(sentence)
+
+    def _error(self, sentence: str) -> bytes:
+        named = {"model": self._identity.model, "version": self._identity.version, "error": sentence}
+        return json.dumps(named, separators=(",", ":")).encode()
 
     def _marks(self, exchange: _Exchange) -> list[tuple[bytes, bytes]]:
         marks = [*self._headers, (b"x-request-id", exchange.request_id)]

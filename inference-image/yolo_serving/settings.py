@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from yolo_serving.batching import BatchingPolicy
+from yolo_serving.connections import ConnectionLimits
 from yolo_serving.cpu_quota import usable_cores
 from yolo_serving.errors import BadSetting
 from yolo_serving.faults import FaultPlan, parse_faults
@@ -66,6 +67,7 @@ class Settings:
     decode_threads: int
     limits: InputLimits
     listening: Listening
+    connections: ConnectionLimits
     latency_objective_seconds: float
     faults: FaultPlan
     log_level: str
@@ -150,6 +152,9 @@ def read_settings(values: Mapping[str, str]) -> Settings:
             env.integer("KEEP_ALIVE_SECONDS", 3900, 1, 1 << 30),
             env.number("DRAIN_SECONDS", 15, 0, 3600),
             env.integer("FINISH_SECONDS", 10, 1, 3600),
+        ),
+        connections=ConnectionLimits(
+            env.integer("MAX_CONNECTIONS", 1024, 1, 1 << 20), env.number("HEAD_TIMEOUT_SECONDS", 10, 0.1, 3600)
         ),
         latency_objective_seconds=env.number("LATENCY_OBJECTIVE_SECONDS", 0.05, 0.0005, 60),
         faults=parse_faults(env.text("FAULT", "none")),
