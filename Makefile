@@ -72,7 +72,7 @@ soak: toolchain ## Releases back to back under faults for MINUTES=n by one opera
 	@$(FAULTS) soak --minutes $(MINUTES) --seed $(SEED)
 
 .PHONY: bench
-bench: bench-judge bench-breach bench-inference ## All benchmarks but the series of releases, which takes half an hour by itself
+bench: bench-judge bench-breach bench-plan bench-inference ## All benchmarks but the series of releases, which takes half an hour by itself
 
 .PHONY: bench-judge
 bench-judge: $(READY) ## False rollbacks, detection times and release times of the judge, simulated

@@ -68,14 +68,24 @@ def test_a_promise_that_does_not_hold_is_said() -> None:
     assert [] == judge([ONE])
     late = replace(ONE, actual=replace(ACTUAL, steps=(40.0, 15.0), bake=20.0, promoting=12.0))
     assert [] == judge([ONE, ONE, late]), "the median counts"
-    assert ["plan: all steps: the median of 3 releases is -36% off"] == judge([ONE, late, late])
+    assert [
+        "plan: step 1: the median of 3 releases is -50% off",
+        "plan: all steps: the median of 3 releases is -36% off",
+    ] == judge([ONE, late, late])
+    swapped = replace(ONE, predicted=replace(PREDICTED, steps=(10.0, 30.0)))
+    assert 2 == len(judge([swapped])), "errors of two steps do not cancel out"
     early = replace(ONE, predicted=replace(PREDICTED, preparing=60.0))
     assert ["plan: total: the median of 1 releases is +53% off"] == judge([early])
 
 
 def test_the_figures_that_are_kept() -> None:
     figures = summary([ONE])
-    assert {"all_steps": -0.125, "total": pytest.approx(73 / 83 - 1, abs=0.001)} == figures["off_by"]
+    assert {
+        "step_1": -0.2,
+        "step_2": 0.0,
+        "all_steps": -0.125,
+        "total": pytest.approx(73 / 83 - 1, abs=0.001),
+    } == figures["off_by"]
     assert [25.0, 15.0] == figures["median_seconds"]["actual"]["steps"]
     row = ONE.row()
     assert {

@@ -70,9 +70,14 @@ class Course:
 
     @property
     def sums(self) -> dict[str, float]:
-        """What is promised: all steps together, and the whole release."""
+        """All steps together, and the whole release."""
         steps = sum(self.steps)
         return {"all_steps": steps, "total": self.preparing + steps + self.bake + self.promoting}
+
+    @property
+    def promised(self) -> dict[str, float]:
+        """What is held against each other: each step by itself, since errors of two could cancel out, and the sums."""
+        return {f"step_{number}": seconds for number, seconds in enumerate(self.steps, 1)} | self.sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +146,9 @@ def medians(courses: Sequence[Course]) -> Course:
 def off_by(found: Sequence[Comparison]) -> dict[str, float]:
     """How far the medians are apart, as a share of the actual one; above 0 where the plan promised too long a time."""
     shares = {}
-    for name in found[0].actual.sums:
-        predicted = statistics.median(one.predicted.sums[name] for one in found)
-        shares[name] = predicted / statistics.median(one.actual.sums[name] for one in found) - 1
+    for name in found[0].actual.promised:
+        predicted = statistics.median(one.predicted.promised[name] for one in found)
+        shares[name] = predicted / statistics.median(one.actual.promised[name] for one in found) - 1
     return shares
 
 
