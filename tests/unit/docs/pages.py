@@ -27,6 +27,7 @@ class Command:
 def pages() -> list[Path]:
     """All that people read; what is made from the code is not written by hand and told apart."""
     found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "inference-image" / "README.md"]
+    found += [ROOT / "deploy" / "README.md"]
     return [page for page in found if "decisions" not in page.parts]
 
 

@@ -30,6 +30,7 @@ KUBECTL = {
     "events": {"--for"},
     "explain": set(),
     "get": {"-w", "-o", "-l", "--show-labels", "--show-managed-fields", "--watch"},
+    "kustomize": set(),
     "label": set(),
     "logs": {"-l", "--previous", "--all-containers"},
     "patch": {"--type", "-p"},
