@@ -31,6 +31,8 @@ _NOISE = ("creationTimestamp", "generation", "managedFields", "resourceVersion",
 _BOOKKEEPING = ("deployment.kubernetes.io/revision", "kubectl.kubernetes.io/last-applied-configuration")
 _LINE_CHARACTERS = 76
 """Longer lines are cut: what is in them, notes of the operator to itself, nobody reads in a diff."""
+_SEPARATOR = "  …"
+"""Between pieces that do not follow each other."""
 _UNKNOWN_UID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -41,7 +43,8 @@ class Change(Model):
     when: str = Field(description="When in the release: at once, before the first traffic, with the first step, ….")
     kind: str = Field(description="Kind of the object.")
     name: str = Field(description="Its name.")
-    diff: list[str] = Field(description="Lines as `diff -u` shows them; against stable's object for one that is new.")
+    like: str = Field(default="", description="The object of stable that a new one is compared with.")
+    diff: list[str] = Field(description="Lines as `diff -u` shows them, with … between pieces.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,8 @@ def stable_replicas(deployment: Manifest) -> int:
 def _new(when: str, body: Manifest, like: Manifest | None) -> Change:
     named = cast(dict[str, Any], body)
     diff = _diff(like, body)
-    return Change(verb="create", when=when, kind=named["kind"], name=named["metadata"]["name"], diff=diff)
+    stable = "" if like is None else str(cast(dict[str, Any], like)["metadata"]["name"])
+    return Change(verb="create", when=when, kind=named["kind"], name=named["metadata"]["name"], like=stable, diff=diff)
 
 
 def _changed(when: str, before: Manifest, after: Any) -> Change:
@@ -163,10 +167,14 @@ def _changed(when: str, before: Manifest, after: Any) -> Change:
 
 def _diff(before: Any, after: Any) -> list[str]:
     old, new = _lines(before), _lines(after)
+    found = [
+        _SEPARATOR if line.startswith("@@") else line
+        for line in difflib.unified_diff(old, new, n=_CONTEXT_LINES, lineterm="")
+        if not line.startswith(("---", "+++"))
+    ]
     return [
         line if len(line) <= _LINE_CHARACTERS else f"{line[: _LINE_CHARACTERS - 1]}…"
-        for line in difflib.unified_diff(old, new, n=_CONTEXT_LINES, lineterm="")
-        if not line.startswith(("---", "+++", "@@"))
+        for line in found[1:]  # nothing stands before the first of the pieces
     ]
 
 

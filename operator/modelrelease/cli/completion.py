@@ -8,7 +8,7 @@ ShellCompDirective: 4 offers no file names).
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -17,10 +17,12 @@ from typing import Any
 
 import typer
 
+from modelrelease.adapters.cluster import Call, context_names
 from modelrelease.cli.app import application
 from modelrelease.cli.connection import Connection, Target, run_connected
 from modelrelease.cli.problems import Problem
-from modelrelease.cli.releases import list_names
+from modelrelease.cli.releases import list_names, read_release
+from modelrelease.errors import ReleaseError
 
 NO_FILES = 4
 FILES = 0
@@ -50,6 +52,8 @@ def candidates(words: Sequence[str]) -> Candidates:
     if previous is not None and not getattr(previous, "is_flag", False):
         if isinstance(previous.default, StrEnum):
             return _beginning(unfinished, ((str(choice), "") for choice in type(previous.default)))
+        if previous.name in _KNOWN:
+            return _beginning(unfinished, ((one, "") for one in _KNOWN[previous.name](before)))
         return Candidates(files=previous.name in {"kubeconfig", "filename", "out", "provider"})
     if unfinished.startswith("-"):
         return _beginning(unfinished, ((text, _first_line(option.help)) for text, option in options.items()))
@@ -67,19 +71,60 @@ def _first_line(text: str | None) -> str:
 
 
 def _names(before: Sequence[str]) -> list[str]:
-    """Names of ModelReleases in the namespace that was typed; none where the cluster cannot be asked."""
+    """Of ModelReleases in the namespace that was typed."""
+    return _asked(before, lambda opened: list_names(opened.cluster, opened.namespace))
 
+
+def _namespaces(before: Sequence[str]) -> list[str]:
     async def names(connection: Connection) -> list[str]:
-        return await list_names(connection.cluster, connection.namespace)
+        found: dict[str, Any] = await connection.server.send(Call("GET", "/api/v1/namespaces", "list namespaces"))
+        return [str(one["metadata"]["name"]) for one in found.get("items") or []]
 
-    kubeconfig = _typed(before, "--kubeconfig")
+    return _asked(before, names)
+
+
+def _revisions(before: Sequence[str]) -> list[str]:
+    """Of the ModelRelease that was typed: the words before which are neither options nor their values."""
+    pairs = pairwise(before)
+    name = next((word for last, word in pairs if not (last.startswith("-") or word.startswith("-"))), "")
+
+    async def revisions(connection: Connection) -> list[str]:
+        status = (await read_release(connection.cluster, connection.namespace, name)).status
+        return list(dict.fromkeys(filter(None, (status.revision, *(one.revision for one in status.history)))))
+
+    return _asked(before, revisions) if name else []
+
+
+def _contexts(before: Sequence[str]) -> list[str]:
+    try:
+        return context_names(_kubeconfig(before))
+    except ReleaseError:
+        return []
+
+
+_KNOWN: dict[str, Callable[[Sequence[str]], list[str]]] = {
+    "namespace": _namespaces,
+    "operator_namespace": _namespaces,
+    "context": _contexts,
+    "revision": _revisions,
+}
+"""Options whose values the cluster or the kubeconfig knows."""
+
+
+def _kubeconfig(before: Sequence[str]) -> Path | None:
+    path = _typed(before, "--kubeconfig")
+    return Path(path) if path else None
+
+
+def _asked(before: Sequence[str], work: Callable[[Connection], Awaitable[list[str]]]) -> list[str]:
+    """What the cluster that was typed answers; nothing where it cannot be asked."""
     target = Target(
         namespace=_typed(before, "-n", "--namespace"),
         context=_typed(before, "--context"),
-        kubeconfig=Path(kubeconfig) if kubeconfig else None,
+        kubeconfig=_kubeconfig(before),
     )
     try:
-        return run_connected(target, names)
+        return run_connected(target, work)
     except Problem:
         return []
 

@@ -52,6 +52,15 @@ class Run:
     is_over: bool = False
     due_seconds: float = 0.0
 
+    def lasted(self, step: int, end_seconds: float) -> tuple[float, bool] | None:
+        """How long a step (from 0) lasted, in seconds, and whether to its end; where the history ended before it, at
+        `end_seconds`, it would have lasted longer. None where the run did not get there, or was rolled back there."""
+        if step < len(self.step_seconds):
+            return self.step_seconds[step], True
+        if step > self.step or self.is_over:
+            return None
+        return max(0.0, end_seconds - self.began_seconds), False
+
 
 @dataclass(frozen=True, slots=True)
 class Play:

@@ -96,7 +96,8 @@ def begun(release: Release, revision: str | None) -> StoryView:
     if entry is None:
         revisions = ", ".join(one.revision for one in known)
         remedy = f"there are: {revisions}." if known else "none has begun yet."
-        raise Problem(f"No release {revision or ''} of {release.name} is known; {remedy}", ExitCode.NOT_FOUND)
+        which = f"release {revision}" if revision else "release"
+        raise Problem(f"No {which} of {release.name} is known; {remedy}", ExitCode.NOT_FOUND)
     return StoryView(
         namespace=release.namespace,
         name=release.name,
@@ -126,7 +127,10 @@ async def with_events(cluster: Cluster, release: Release, story: StoryView) -> S
     span = story.span
     inside = [event for event in told if span.start <= event.first_at + NEAR_SECONDS <= span.end + 2 * NEAR_SECONDS]
     if not unknown and not any(event.reason == "ReleaseStarted" for event in inside):
-        unknown.append("Its first decisions: the API server forgets Events, after an hour unless it is told otherwise.")
+        unknown.append(
+            "Its first decisions: the API server forgets Events, after an hour unless it is told otherwise; the "
+            "operator's log has each, in lines with the event announce."
+        )
     if story.finished_at is not None:
         unknown.append(
             "The evidence at each look: it is kept only while a release runs; the sentences have what it was."

@@ -180,6 +180,14 @@ def test_names_are_completed_from_the_cluster(installed: ControlPlane, release: 
     assert f"{release}\n:4\n" == str(completion.candidates(words))
 
 
+def test_values_of_options_are_completed_from_cluster_and_kubeconfig(installed: ControlPlane, release: str) -> None:
+    common = ["explain", "--kubeconfig", str(installed.kubeconfig)]
+    assert "vision\n:4\n" == str(completion.candidates([*common, "-n", "vis"]))
+    context = installed.kubectl("config", "current-context").strip()
+    assert f"{context}\n" in str(completion.candidates([*common, "--context", ""]))
+    assert "0123456789\n:4\n" == str(completion.candidates([*common, "-n", "vision", release, "--revision", ""]))
+
+
 def test_the_console_scripts_say_the_same_into_a_pipe(installed: ControlPlane, release: str) -> None:
     code = "import sys; from modelrelease.cli.app import main; main()"
     words = ["status", release, "-n", "vision", "--kubeconfig", str(installed.kubeconfig)]

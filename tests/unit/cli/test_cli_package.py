@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from importlib import import_module
@@ -15,6 +16,8 @@ from modelrelease.cli.completion import candidates
 from modelrelease.cli.exits import MEANINGS, ExitCode
 from modelrelease.cli.options import DEBUG, guarded
 from modelrelease.cli.problems import Problem
+from modelrelease.cli.reference.commandline import ANSWERS, shapes, types
+from modelrelease.cli.reference.permissions import PEOPLE
 
 ROOT = Path(__file__).parents[3]
 
@@ -49,6 +52,24 @@ def test_the_list_of_commands_is_whole_sentences() -> None:
     assert [] == [sentence for sentence in described.values() if not sentence.endswith(".") or "..." in sentence]
     assert [] == [line for line in text.splitlines() if len(line) > 80]
     assert "   10  wait: the release was rolled back, or is being so\n" in text
+
+
+def test_answers_for_programs_lose_no_field() -> None:
+    """What the documentation promises. A new field is added to the file; nothing in it is ever changed."""
+    promised = json.loads((ROOT / "tests" / "unit" / "cli" / "answers.json").read_text(encoding="utf-8"))
+    given = {name: types(shape) for name, shape in shapes().items()}
+    assert promised == given
+
+
+def test_each_command_is_documented_with_its_answer() -> None:
+    assert list(COMMANDS) == list(ANSWERS)
+    assert all(name.split()[0] in shapes() for name in ANSWERS.values())
+    for name in COMMANDS:
+        assert "--output" in CliRunner().invoke(application(), [name, "-h"]).stdout
+
+
+def test_what_each_command_may_read_is_documented() -> None:
+    assert set(COMMANDS) == {name for commands, *_ in PEOPLE for name in re.findall(r"`([a-z]+)`", commands)}
 
 
 def test_each_exit_status_has_a_meaning() -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from modelrelease.api.spec import parse_spec
 from modelrelease.api.status import Phase
+from modelrelease.cli.app import application
 from modelrelease.cli.baseline import Stretch, measure, served_seconds
 from modelrelease.cli.before_and_after import promoting_seconds
 from modelrelease.cli.changes import changes_of
 from modelrelease.cli.commands import backtest, plan
+from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.findings import Level
 from modelrelease.cli.forecast import TrafficView, forecast, pace_of, traffic_view
 from modelrelease.cli.measured import Traffic, watched_of
@@ -309,3 +314,34 @@ def test_dealing_loses_and_makes_no_request(weight: int) -> None:
         assert [sum(pair) for pair in both] == list(window.stable.at_most)
     mean = statistics.mean(one.canary.requests for one in dealt)
     assert mean == pytest.approx(window.stable.requests * weight / 100, rel=0.1)
+
+
+def test_releases_that_the_history_cuts_off_count_with_the_time_that_they_had() -> None:
+    """With the fast ones alone the typical time would be far too short."""
+    spec = parse_spec({"image": "x:1", "workload": {"deployment": NAME}})
+    found = history(40, rps=10.0)
+    traffic = Traffic(tuple(found[:60])), Traffic(tuple(found[60:]))
+    view = backtest.view_of((NAMESPACE, NAME), spec, traffic, pace_of(spec, 3, 10.0, 15.0), 30)
+    cut = next(step for step in view.steps if 0 < step.reached > step.passed)
+    assert cut.truncated
+    shown = " ".join(lines(backtest.render(view)))
+    assert "more than" in shown
+    assert "No release got to its end in this history; play a longer one with --window." in shown
+
+
+async def test_a_new_object_is_said_to_be_compared_with_stable_and_pieces_are_apart() -> None:
+    view = await planned(await serving(250))
+    text = " ".join(lines(plan.render(view)))
+    assert f"create Deployment/{NAME}-canary, before the first traffic, as Deployment/{NAME}" in text
+    canary = next(change for change in view.changes if change.name.endswith("-canary") and change.kind == "Deployment")
+    assert NAME == canary.like
+    assert any(line.strip() == "…" for line in canary.diff)
+    assert canary.diff[0].strip() != "…"
+
+
+def test_a_file_for_another_namespace_is_no_plan_for_this_one(tmp_path: Path) -> None:
+    path = tmp_path / "release.yaml"
+    path.write_text(json.dumps(release(NEW_IMAGE)), encoding="utf-8")
+    result = CliRunner().invoke(application(), ["plan", "-n", "try", "-f", str(path)])
+    assert ExitCode.USAGE == result.exit_code
+    assert f"The file names namespace '{NAMESPACE}', but -n says 'try'; leave one out." in result.stderr

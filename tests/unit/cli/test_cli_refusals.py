@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from fakes.cluster import FakeCluster
 from modelrelease.cli.app import application
 from modelrelease.cli.changes import changes_of
+from modelrelease.cli.commands.status import look
 from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.findings import Level, good, problem, render_findings
 from modelrelease.cli.manifests import read_manifest, specification_of
@@ -109,6 +110,15 @@ async def test_what_a_person_may_not_read_is_a_note_and_not_the_end(
     assert Level.PROBLEM not in {one.level for one in findings}
     assert "virtualservices" in findings[0].message
     assert changes == [one.kind for one in changes_of(found.present, manifest, spec, NAMESPACE)]
+
+
+async def test_pods_that_may_not_be_seen_are_said() -> None:
+    world = World()
+    world.deploy_stable(1)
+    world.apply()
+    await world.run(10)
+    view = await look(Guarded(world.cluster, {Kind.MODEL_RELEASE}), NAMESPACE, NAME)
+    assert "Pods are not shown. You may not read deployments." in view.warnings
 
 
 async def test_without_any_right_it_is_the_end() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from modelrelease.adapters.announcer import EventAnnouncer
 from modelrelease.api.status import ConditionType, Phase
 from modelrelease.cli.commands import explain, report, watch
-from modelrelease.cli.commands.status import look
+from modelrelease.cli.commands.status import PodView, look
 from modelrelease.cli.measured import watched_of
 from modelrelease.cli.measurements import slices_of, totals
 from modelrelease.cli.printing import Output, resampled, sparkline
@@ -184,3 +184,25 @@ def test_sparklines_have_gaps_and_an_own_scale() -> None:
     assert sparkline([0, 0]) == "▁▁"
     assert resampled([1, 3, None, 5, None, None, 7], 4) == [2, 5, None, 7]
     assert resampled([1, 2], 4) == [1, 2]
+
+
+async def test_a_watch_of_many_pods_fits_on_a_screen(world: World) -> None:
+    """24 lines with 12 pods on each side, some in trouble: what does not fit is not shown at all."""
+    view = await look(world.cluster, NAMESPACE, NAME)
+    assert view.canary is not None
+    pods = [PodView(name=f"yolov8-{number}", ready=number > 3, trouble="Pending: no node") for number in range(12)]
+    many = {"pods": pods, "replicas": 12, "ready_replicas": 8}
+    both = {"stable": view.stable.model_copy(update=many), "canary": view.canary.model_copy(update=many)}
+    shown = lines([watch.Panel().drawn(view.model_copy(update=both), world.clock.now())])
+    assert len(shown) <= 24
+    assert shown[-1].startswith("P99 canary")
+    assert any(line.startswith("Step 2 of 5") for line in shown)
+    assert any("yolov8-0: Pending: no node" in line for line in shown)
+    assert not any("yolov8-11" in line for line in shown)
+
+
+async def test_a_release_that_never_began_is_said_without_a_gap(world: World) -> None:
+    release = await read_release(world.cluster, NAMESPACE, NAME)
+    fresh = replace(release, status=release.status.model_copy(update={"phase": Phase.STABLE, "history": []}))
+    with pytest.raises(Problem, match="No release of yolov8-detect is known; none has begun yet"):
+        begun(fresh, None)

@@ -46,6 +46,21 @@ def is_in_cluster(kubeconfig: Path | None, context: str | None) -> bool:
     return kubeconfig is None and context is None and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
 
 
+def context_names(kubeconfig: Path | None) -> list[str]:
+    """All contexts of a kubeconfig. Raises Terminal("NoCluster") where it cannot be read."""
+    return sorted(_contexts(kubeconfig)[0])
+
+
+def _contexts(kubeconfig: Path | None) -> tuple[dict[str, Any], Any]:
+    """By name, and the current one."""
+    try:
+        path = None if kubeconfig is None else str(kubeconfig)
+        contexts, current = list_kube_config_contexts(path)  # type: ignore[no-untyped-call]
+        return {str(entry["name"]): entry for entry in contexts}, current
+    except UNREADABLE as error:
+        raise no_cluster(error) from error
+
+
 def namespace_of(kubeconfig: Path | None, context: str | None) -> str:
     """The namespace of a context, by default of the current one.
 
@@ -53,12 +68,7 @@ def namespace_of(kubeconfig: Path | None, context: str | None) -> str:
     """
     if is_in_cluster(kubeconfig, context):
         return _OWN_NAMESPACE.read_text(encoding="utf-8").strip() if _OWN_NAMESPACE.exists() else "default"
-    try:
-        path = None if kubeconfig is None else str(kubeconfig)
-        contexts, current = list_kube_config_contexts(path)  # type: ignore[no-untyped-call]
-        known = {str(entry["name"]): entry for entry in contexts}
-    except UNREADABLE as error:
-        raise no_cluster(error) from error
+    known, current = _contexts(kubeconfig)
     if context is not None and context not in known:
         raise Terminal("NoContext", f"The kubeconfig has no context {context!r}; it has: {', '.join(sorted(known))}.")
     chosen = known[context] if context is not None else current

@@ -41,7 +41,8 @@ class StepBacktest(Model):
     weight: int = Field(description="Share of the traffic, in per cent.")
     reached: int = Field(description="Runs that got into the step.")
     passed: int = Field(description="Runs that got through it.")
-    median_seconds: float | None = Field(description="How long it took those that got through, typically.")
+    median_seconds: float | None = Field(description="How long it lasted, typically; null where none got into it.")
+    truncated: bool = Field(description="Whether the history ended too early to tell: it lasts longer than that.")
 
 
 class BacktestView(Model):
@@ -151,18 +152,25 @@ def view_of(
         rolled_back=sum(bool(run.blame) for run in done),
         blamed=sorted({run.blame for run in done if run.blame}),
         promised=spec.analysis.false_rollback_probability,
-        steps=[_step(done, number, step.weight) for number, step in enumerate(spec.strategy.steps, 1)],
+        steps=[
+            _step(done, number, step.weight, played.windows[-1].end_seconds)
+            for number, step in enumerate(spec.strategy.steps, 1)
+        ],
     )
 
 
-def _step(done: list[Run], number: int, weight: int) -> StepBacktest:
-    taken = sorted(run.step_seconds[number - 1] for run in done if len(run.step_seconds) >= number)
+def _step(done: list[Run], number: int, weight: int, end_seconds: float) -> StepBacktest:
+    """Those that the end of the history cut off count with the time that they had: the median of such bounds is one of
+    the median. Without them only the fast ones would be left."""
+    lasted = sorted(one for run in done if (one := run.lasted(number - 1, end_seconds)) is not None)
+    median = lasted[len(lasted) // 2][0] if lasted else None
     return StepBacktest(
         step=number,
         weight=weight,
         reached=sum(run.step >= number - 1 for run in done),
-        passed=len(taken),
-        median_seconds=taken[len(taken) // 2] if taken else None,
+        passed=sum(whole for _, whole in lasted),
+        median_seconds=median,
+        truncated=median is not None and any(not whole and seconds <= median for seconds, whole in lasted),
     )
 
 
@@ -184,9 +192,12 @@ def render(view: BacktestView) -> Iterable[RenderableType]:
     yield Text()
     shown = table("STEP", "WEIGHT", "REACHED", "PASSED", "TYPICALLY IN", right=("REACHED", "PASSED"))
     for step in view.steps:
-        taken = "not in this time" if step.median_seconds is None else lasting(step.median_seconds)
+        taken = "-" if step.median_seconds is None else lasting(step.median_seconds)
+        taken = f"more than {taken}" if step.truncated else taken
         shown.add_row(str(step.step), f"{step.weight} %", str(step.reached), str(step.passed), taken)
     yield shown
+    if view.steps[-1].passed == 0:
+        yield Text("No release got to its end in this history; play a longer one with --window.")
     yield Text(
         "Requests are dealt to both arms at random, so bursts that hit only one arm are not played.", style="dim"
     )

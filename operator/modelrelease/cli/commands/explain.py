@@ -36,7 +36,7 @@ def explain(
 ) -> None:
     """Tell a release decision by decision, with its figures.
 
-    From status, history, Events and Prometheus.
+    From status, history, Events and Prometheus. Clusters keep Events for an hour; what is missing is said.
     """
     wanted = Wanted(prometheus, operator_namespace, provider)
     emit(run_connected(target, lambda opened: tell(opened, name, revision, wanted)), output, render)

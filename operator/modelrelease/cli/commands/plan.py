@@ -87,10 +87,17 @@ def plan(
     Nothing is written. Times are for the traffic that stable has now.
     """
     manifest, measured = read_manifest(filename), seconds_of(window) if window is not None else None
+    _require_one_namespace(manifest, target.namespace)
     wanted = Wanted(prometheus, operator_namespace, provider)
     view = run_connected(target, lambda opened: look(opened, manifest, measured, wanted))
     emit(view, output, render)
     return ExitCode.FINDINGS if has_problem(view.findings) else ExitCode.OK
+
+
+def _require_one_namespace(manifest: Manifest, asked: str | None) -> None:
+    named = cast(dict[str, Any], manifest)["metadata"].get("namespace")
+    if asked and named and asked != named:
+        raise Problem(f"The file names namespace {named!r}, but -n says {asked!r}; leave one out.", ExitCode.USAGE)
 
 
 def draft_of(manifest: Manifest, namespace: str) -> Draft:
@@ -186,20 +193,17 @@ async def _room(connection: Connection, found: Survey, spec: ModelReleaseSpec) -
     replicas = stable_replicas(found.present.deployment)
     needed = max(replicas_needed(spec.strategy, replicas, step.weight) for step in spec.strategy.steps)
     pod_spec = stable["spec"]["template"]["spec"]
+    gpus = sum(amount for name, amount in asked_by(pod_spec).items() if name.endswith("/gpu"))
+    what = f"{needed} more pod{'' if needed == 1 else 's'}" + (f" with {needed * gpus:g} GPUs" if gpus else "")
     try:
         nodes, pods = await asyncio.gather(_all(connection, "nodes"), _all(connection, "pods"))
     except Forbidden:
-        return remark(
-            "room", f"Up to {needed} more pods are needed; you may not list nodes, so it is not known whether they fit."
-        )
+        return remark("room", f"At 100 % {what} must fit; you may not list nodes, so it is not known whether they fit.")
     room = fitting(pod_spec, nodes, pods)
-    asked = asked_by(pod_spec)
-    gpus = sum(amount for name, amount in asked.items() if name.endswith("/gpu"))
-    what = f"{needed} more pods" + (f" with {needed * gpus:g} GPUs" if gpus else "")
     if room < needed:
         return problem(
             "room",
-            f"At 100 % {what} are needed, but nodes have room for {room}; add nodes, or set strategy.canaryReplicas.",
+            f"At 100 % {what} must fit, but nodes have room for {room}; add nodes, or set strategy.canaryReplicas.",
         )
     return good("room", f"Nodes have room for the {what} that 100 % needs, and for {room - needed} besides.")
 
@@ -219,7 +223,8 @@ def render(view: PlanView) -> Iterable[RenderableType]:
         yield Text()
         yield Text("Changes", style="bold")
         for change in view.changes:
-            yield Text(f"{change.verb} {change.kind}/{change.name}, {change.when}")
+            like = f", as {change.kind}/{change.like} but for" if change.like else ""
+            yield Text(f"{change.verb} {change.kind}/{change.name}, {change.when}{like}")
             for line in change.diff:
                 style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
                 yield Text(f"  {line}", style=style)

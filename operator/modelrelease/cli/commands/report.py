@@ -16,7 +16,7 @@ from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.measurements import Slice, totals
 from modelrelease.cli.options import Name, command, note
 from modelrelease.cli.plots import Frame, Line, plot, top_of
-from modelrelease.cli.printing import lasting, ratio
+from modelrelease.cli.printing import Output, lasting, ratio, serialised
 from modelrelease.cli.problems import Problem
 from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, ProviderFile, Url, Wanted
 from modelrelease.cli.story import StoryView, tell
@@ -47,14 +47,18 @@ def report(
     prometheus: Url = None,
     provider: ProviderFile = None,
     operator_namespace: OperatorNamespace = SYSTEM,
+    output: Output = Output.TABLE,
 ) -> None:
     """Write a page with plots about a release.
 
-    The page loads nothing from anywhere.
+    The page loads nothing from anywhere. With -o json or yaml: what it is made of, on standard output.
     """
     story = run_connected(
         target, lambda opened: tell(opened, name, revision, Wanted(prometheus, operator_namespace, provider))
     )
+    if output is not Output.TABLE:
+        typer.echo(serialised(story, output), nl=False)
+        return
     text = page(story)
     if str(out) == "-":
         typer.echo(text, nl=False)
@@ -65,6 +69,8 @@ def report(
     except OSError as error:
         raise Problem(f"{path} cannot be written: {error.strerror}.", ExitCode.USAGE) from error
     note(f"{path} was written.")
+    if not story.slices:
+        note(f"It has no plots. {story.unknown[-1]}")
 
 
 def page(story: StoryView) -> str:

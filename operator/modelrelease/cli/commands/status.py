@@ -28,7 +28,7 @@ from modelrelease.cli.printing import (
     ratio,
     table,
 )
-from modelrelease.cli.problems import Missing
+from modelrelease.cli.problems import Missing, sentence_of
 from modelrelease.cli.releases import Release, list_releases, read_release
 from modelrelease.controller.workload import deployment_seen
 from modelrelease.errors import ReleaseError
@@ -130,10 +130,15 @@ async def look_at_all(cluster: Cluster, namespace: str) -> StatusList:
 
 async def look(cluster: Cluster, namespace: str, name: str) -> StatusView:
     release = await read_release(cluster, namespace, name)
-    stable, canary = await asyncio.gather(
-        _pods(cluster, release, release.status.stable.deployment or release.spec.workload.deployment),
-        _pods(cluster, release, release.status.canary.deployment),
-    )
+    try:
+        stable, canary = await asyncio.gather(
+            _pods(cluster, release, release.status.stable.deployment or release.spec.workload.deployment),
+            _pods(cluster, release, release.status.canary.deployment),
+        )
+    except ReleaseError as error:  # the rest of the answer is of use all the same
+        view = view_of(release, [], [])
+        unseen = f"Pods are not shown. {sentence_of(error)}"
+        return view.model_copy(update={"warnings": [*view.warnings, unseen]})
     return view_of(release, stable, canary)
 
 
@@ -197,17 +202,12 @@ def _warnings(release: Release) -> list[str]:
 
 
 async def _pods(cluster: Cluster, release: Release, deployment: str) -> list[PodView]:
-    """Pods of one arm; none where the person may not see them: the rest of the answer is of use all the same."""
-    if not deployment:
+    """Pods of one arm."""
+    manifest = await cluster.get(Kind.DEPLOYMENT, release.namespace, deployment) if deployment else None
+    if manifest is None:
         return []
-    try:
-        manifest = await cluster.get(Kind.DEPLOYMENT, release.namespace, deployment)
-        if manifest is None:
-            return []
-        selector = cast(dict[str, Any], manifest)["spec"]["selector"].get("matchLabels") or {}
-        pods = await cluster.list(Kind.POD, release.namespace, selector) if selector else []
-    except ReleaseError:
-        return []
+    selector = cast(dict[str, Any], manifest)["spec"]["selector"].get("matchLabels") or {}
+    pods = await cluster.list(Kind.POD, release.namespace, selector) if selector else []
     return [_pod(manifest, pod, release) for pod in pods]
 
 

@@ -156,7 +156,8 @@ class Waiting:
             self._identity = Identity.of(release)
         if Identity.of(release) != self._identity:
             return self._from_history(release)
-        self._tell((status.phase, status.step), f"{status.phase}: {status.message}")
+        phase = f"{status.phase}: "
+        self._tell((status.phase, status.step), f"{phase}{status.message.removeprefix(phase)}")
         is_lost = status.phase is Phase.ROLLING_BACK and status.outcome is not None
         if is_lost and self._goal is Goal.SUCCEEDED and status.outcome is not None:
             return self._view(

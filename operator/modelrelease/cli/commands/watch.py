@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelrelease.api.status import MetricStatus, Phase
-from modelrelease.cli.commands.status import StatusView, look, render
+from modelrelease.cli.commands.status import ArmView, StatusView, look, render
 from modelrelease.cli.connection import Connection, Target, run_connected
 from modelrelease.cli.options import Name, command, note
 from modelrelease.cli.parameters import seconds_of
@@ -25,6 +25,7 @@ from modelrelease.cli.printing import Output, console, milliseconds, ratio, spar
 from modelrelease.errors import Retryable
 
 SPARK_WIDTH = 48
+TROUBLED_PODS = 2
 
 
 class Screen(Protocol):
@@ -139,7 +140,7 @@ class Panel:
         if self._views and self._views[-1].phase.is_at_rest and view.phase is Phase.PREPARING:
             self._views.clear()
         self._views.append(view)
-        return Group(*render(view, now), Text(), self._sparklines())
+        return Group(*render(folded(view), now), Text(), self._sparklines())
 
     def _sparklines(self) -> Table:
         shown = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
@@ -152,6 +153,16 @@ class Panel:
             shown.add_row(f"{label} stable", sparkline(stable, SPARK_WIDTH, top), written(stable[-1]))
             shown.add_row(f"{label} canary", sparkline(canary, SPARK_WIDTH, top), written(canary[-1]))
         return shown
+
+
+def folded(view: StatusView) -> StatusView:
+    """Only with pods that are in trouble, and few of those: what does not fit on the screen is not shown at all."""
+    arms = {name: arm and _folded(arm) for name, arm in (("stable", view.stable), ("canary", view.canary))}
+    return view.model_copy(update=arms)
+
+
+def _folded(arm: ArmView) -> ArmView:
+    return arm.model_copy(update={"pods": [pod for pod in arm.pods if not pod.ready][:TROUBLED_PODS]})
 
 
 def _metric(view: StatusView, name: str) -> MetricStatus:

@@ -15,6 +15,19 @@ from modelrelease.cli.reference.markdown import code, table
 from modelrelease.cli.reference.markdown import page as whole_page
 
 _WIDTH = 100
+_STEERING = "SteeringView"
+ANSWERS = {
+    "status": "StatusView with a name, else StatusList",
+    "watch": "StatusView",
+    **dict.fromkeys(("promote", "abort", "pause", "resume", "retry"), _STEERING),
+    "wait": "WaitView",
+    "history": "HistoryView",
+    "plan": "PlanView",
+    "backtest": "BacktestView",
+    "check": "CheckView",
+    "explain": "StoryView",
+    "report": "StoryView",
+}
 
 
 def page() -> str:
@@ -27,8 +40,12 @@ def page() -> str:
         "## Exit status",
         table(("status", "meaning"), ((code(str(status.value)), f"{text}.") for status, text in MEANINGS.items())),
         "## Answers as JSON",
-        "With `-o json` or `-o yaml` a command answers with one of these objects.",
-        *(part for view in _views() for part in (f"### {view.__name__}", view.__doc__ or "", _fields(view))),
+        "With `-o json` or `-o yaml` a command answers with one object, `watch` with one per line. Within a minor "
+        "version fields are only added: none is renamed, removed or given another type. Times are RFC 3339 in UTC; "
+        "what ends in `Seconds` or `Milliseconds` says its unit; error rates and shares are between 0 and 1, weights "
+        "are per cent.",
+        table(("command", "answer"), ((code(name), answer) for name, answer in ANSWERS.items())),
+        *(part for name, one in shapes().items() for part in (f"### {name}", one.get("description", ""), _fields(one))),
     )
 
 
@@ -50,11 +67,26 @@ def _views() -> Iterator[type[Model]]:
                 yield view
 
 
-def _fields(view: type[Model]) -> str:
-    schema = view.model_json_schema(by_alias=True)
+def shapes() -> dict[str, dict[str, Any]]:
+    """JSON schema of each object that an answer is made of, the answers themselves first."""
+    found: dict[str, dict[str, Any]] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for view in _views():
+        schema = view.model_json_schema(by_alias=True, mode="serialization")
+        parts |= {name: part for name, part in schema.pop("$defs", {}).items() if "properties" in part}
+        found[view.__name__] = schema
+    return found | {name: part for name, part in sorted(parts.items()) if name not in found}
+
+
+def types(shape: dict[str, Any]) -> dict[str, str]:
+    """Type by field."""
+    return {name: _type(field) for name, field in shape["properties"].items()}
+
+
+def _fields(shape: dict[str, Any]) -> str:
     return table(
         ("field", "type", "meaning"),
-        ((code(name), _type(field), field.get("description", "")) for name, field in schema["properties"].items()),
+        ((code(name), _type(field), field.get("description", "")) for name, field in shape["properties"].items()),
     )
 
 
