@@ -133,8 +133,6 @@ def _analysis_healthy(status: ReleaseStatus, seen: Seen) -> _Fact:
     healthy = seen.analysis is None or seen.analysis.health in (MetricsHealth.FRESH, MetricsHealth.WAITING)
     skipped = unresolvable_sentence(seen.analysis.assessment) if seen.analysis is not None and healthy else ""
     if seen.analysis is None or (healthy and status.phase is Phase.PREPARING):
-        if skipped:
-            return ConditionStatus.UNKNOWN, UNRESOLVABLE_REASON, skipped
         return ConditionStatus.UNKNOWN, "NotAnalysing", "Analysis begins with the first step."
     if skipped:
         return ConditionStatus.TRUE, UNRESOLVABLE_REASON, skipped

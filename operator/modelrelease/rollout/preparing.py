@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelrelease.api.images import image_tag
 from modelrelease.api.spec import OnUnresolvable, PolicyCoverage, Strategy
-from modelrelease.api.status import ConditionType, HeldAutoscaler, Outcome, Phase
+from modelrelease.api.status import HeldAutoscaler, Outcome, Phase
 from modelrelease.errors import Terminal
 from modelrelease.rollout.analysis import UNRESOLVABLE_REASON, unresolvable_sentence
 from modelrelease.rollout.canary import canary_deployment
@@ -265,19 +265,19 @@ def _metrics(seen: Seen, now: float) -> Decision | None:
 
 
 def _latency(seen: Seen, now: float) -> Decision | None:
-    """Buckets that cannot show stable's P99: hold, or say before any traffic moves that errors alone will decide."""
-    assessment, snapshot = seen.analysis.assessment if seen.analysis is not None else None, seen.status.snapshot
-    sentence = unresolvable_sentence(assessment)
-    if not sentence or snapshot is None or is_promoted_in_full(seen):
+    """Buckets that cannot show stable's P99, where the release shall not go on so."""
+    sentence, snapshot = _unresolvable(seen), seen.status.snapshot
+    if not sentence or snapshot is None or snapshot.analysis.latency_p99.on_unresolvable is not OnUnresolvable.HOLD:
         return None
-    if snapshot.analysis.latency_p99.on_unresolvable is OnUnresolvable.HOLD:
-        sentence = f"{sentence} The release holds; set spec.analysis.latencyP99.onUnresolvable to Skip to go on so."
-        return conclude(seen, now, sentence, stall=Stall(UNRESOLVABLE_REASON, sentence))
-    condition = seen.status.condition(ConditionType.ANALYSIS_HEALTHY)
-    if condition is not None and condition.reason == UNRESOLVABLE_REASON:
-        return None
-    said = Announcement(UNRESOLVABLE_REASON, f"{sentence} Errors alone decide.", warning=True)
-    return conclude(seen, now, sentence, announcements=(said,))
+    sentence = f"{sentence} The release holds; set spec.analysis.latencyP99.onUnresolvable to Skip to go on so."
+    return conclude(seen, now, sentence, stall=Stall(UNRESOLVABLE_REASON, sentence))
+
+
+def _unresolvable(seen: Seen) -> str:
+    """Why latency will not be compared; empty where it will, or where nothing will be."""
+    if seen.analysis is None or is_promoted_in_full(seen):
+        return ""
+    return unresolvable_sentence(seen.analysis.assessment)
 
 
 def _first_step(seen: Seen, now: float) -> Decision:
@@ -305,5 +305,11 @@ def _first_step(seen: Seen, now: float) -> Decision:
             "canary_template": mark_of(seen.canary) if seen.canary is not None else "",
         },
         effect=SetWeight(changes["weight"]),
-        announcements=(Announcement("StepStarted", sentence),),
+        announcements=(*_errors_alone(seen), Announcement("StepStarted", sentence)),
     )
+
+
+def _errors_alone(seen: Seen) -> tuple[Announcement, ...]:
+    """That latency will not be compared; the condition that goes with it is written before any traffic moves."""
+    sentence = _unresolvable(seen)
+    return (Announcement(UNRESOLVABLE_REASON, f"{sentence} Errors alone decide.", warning=True),) if sentence else ()

@@ -188,22 +188,19 @@ def test_uncovered_policies_are_said_once_and_stay_in_a_condition() -> None:
         assert "modelrelease.dev/release=yolov8-detect" in condition.message
 
 
-def test_that_errors_alone_will_decide_is_said_before_any_traffic_and_once() -> None:
+def test_that_errors_alone_will_decide_is_said_with_the_first_step_and_once() -> None:
     first = _preparing(analysis=analysis_seen(SPEC, resolvable=False))
 
     said = decide(first, NOW)
     after = decide(replace(first, status=said.status), NOW + 1)
 
+    assert (SetWeight(1), False) == (said.effect, said.effect_first), "the condition is written before traffic moves"
     condition = said.status.condition(ConditionType.ANALYSIS_HEALTHY)
     assert condition is not None
-    assert ("LatencyUnresolvable", 0) == (condition.reason, said.status.weight)
+    assert (ConditionStatus.TRUE, "LatencyUnresolvable") == (condition.status, condition.reason)
     assert "finer buckets" in condition.message
-    assert ["LatencyUnresolvable"] == [announcement.reason for announcement in said.announcements]
-    assert SetWeight(1) == after.effect
-    assert "LatencyUnresolvable" not in [announcement.reason for announcement in after.announcements]
-    under_way = after.status.condition(ConditionType.ANALYSIS_HEALTHY)
-    assert under_way is not None
-    assert (ConditionStatus.TRUE, "LatencyUnresolvable") == (under_way.status, under_way.reason)
+    assert ["LatencyUnresolvable", "StepStarted"] == [one.reason for one in said.announcements]
+    assert "LatencyUnresolvable" not in [one.reason for one in after.announcements]
 
 
 @pytest.mark.parametrize(("since_seconds", "expected"), [(29, "NotStalled"), (31, "MetricsUnavailable")])
