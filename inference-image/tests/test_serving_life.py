@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from serving_process import Answer, ServerProcess
+from tiny_detector import write_tiny_detector
 
 Start = Callable[..., ServerProcess]
 
@@ -53,6 +54,14 @@ def test_a_start_that_cannot_succeed_ends_with_a_sentence(
     server = start_server(wait=False, **environment)
     assert server.wait_until_ended() == 1
     assert sentence in server.log
+    assert "Traceback" not in server.log
+
+
+def test_a_model_with_another_head_ends_with_a_sentence(start_server: Start, tmp_path: Path) -> None:
+    path = write_tiny_detector(tmp_path / "model.onnx", names="{0: 'only'}")
+    server = start_server(wait=False, MODEL_PATH=str(path))
+    assert server.wait_until_ended() == 1
+    assert "cannot start: The model's output has shape (1, 6, 3)" in server.log
     assert "Traceback" not in server.log
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 from tiny_detector import CLASS_NAMES, SIDE, write_tiny_detector
 
 from yolo_serving.errors import ModelNotUsable, ProviderMissing
@@ -47,6 +48,12 @@ def test_names_must_fit_the_head(tmp_path: Path) -> None:
         model.warm_up([1])
 
 
+def test_half_precision_inputs_are_told_at_the_start(tmp_path: Path) -> None:
+    path = write_tiny_detector(tmp_path / "model.onnx", datatype=TensorProto.FLOAT16)
+    with pytest.raises(ModelNotUsable, match=r"takes tensor\(float16\)"):
+        load_model(path, Execution())
+
+
 def test_not_an_onnx_file(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"hello")
@@ -62,7 +69,7 @@ def test_a_provider_that_is_not_there_is_no_cpu(tiny_model: Path) -> None:
 
 
 class Runtime:
-    """ONNX Runtime's GPU build as far as `load_model` sees it: offers CUDA and TensorRT, takes what it is told to."""
+    """ONNX Runtime's GPU build as far as `load_model` sees it: offers GPUs and OpenVINO, takes what it is told to."""
 
     SessionOptions = ort.SessionOptions
 
@@ -72,7 +79,12 @@ class Runtime:
         self.preloaded = False
 
     def get_available_providers(self) -> list[str]:
-        return ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+        return [
+            "OpenVINOExecutionProvider",
+            "TensorrtExecutionProvider",
+            "CUDAExecutionProvider",
+            "CPUExecutionProvider",
+        ]
 
     def preload_dlls(self) -> None:
         self.preloaded = True
@@ -124,6 +136,16 @@ def test_tensorrt_keeps_its_engines_where_the_image_may_write(
     runtime = Runtime("TensorrtExecutionProvider")
     monkeypatch.setattr("yolo_serving.model.ort", runtime)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    load_model(tiny_model, Execution(Provider.TENSORRT))
+    load_model(tiny_model, Execution(Provider.TENSORRT, gpu_memory_limit_bytes=1 << 30))
     ((name, options),) = runtime.asked
     assert (name, options["trt_engine_cache_path"]) == ("TensorrtExecutionProvider", str(tmp_path / "tensorrt"))
+    assert (options["trt_fp16_enable"], options["trt_max_workspace_size"]) == ("0", "1073741824")
+    load_model(tiny_model, Execution(Provider.TENSORRT, tensorrt_fp16=True))
+    assert runtime.asked[0][1]["trt_fp16_enable"] == "1"
+
+
+def test_openvino_gets_its_threads(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Runtime("OpenVINOExecutionProvider")
+    monkeypatch.setattr("yolo_serving.model.ort", runtime)
+    load_model(tiny_model, Execution(Provider.OPENVINO, threads=3))
+    assert runtime.asked == [("OpenVINOExecutionProvider", {"num_of_threads": "3"})]

@@ -18,7 +18,9 @@ _BOXES = np.array([[12, 12, 16, 16], [12, 11, 16, 14], [24, 24, 16, 16]], np.flo
 _ROWS = 4 + len(CLASS_NAMES)
 
 
-def write_tiny_detector(path: Path, *, names: str = "{0: 'red', 1: 'green'}", batch: int | str = "batch") -> Path:
+def write_tiny_detector(
+    path: Path, *, names: str = "{0: 'red', 1: 'green'}", batch: int | str = "batch", datatype: int = TensorProto.FLOAT
+) -> Path:
     """Writes the ONNX file with the metadata that ultralytics writes."""
     weights = np.zeros((3, _ROWS, 3), np.float32)
     weights[0, 4, 0] = 1.0
@@ -32,7 +34,8 @@ def write_tiny_detector(path: Path, *, names: str = "{0: 'red', 1: 'green'}", ba
         numpy_helper.from_array(np.array([-1, _ROWS, 3], np.int64), "shape"),
     ]
     nodes = [
-        helper.make_node("GlobalAveragePool", ["images"], ["means"]),
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("GlobalAveragePool", ["floats"], ["means"]),
         helper.make_node("Flatten", ["means"], ["flat"]),
         helper.make_node("Gemm", ["flat", "weights", "bias"], ["values"]),
         helper.make_node("Reshape", ["values", "shape"], ["output0"]),
@@ -40,7 +43,7 @@ def write_tiny_detector(path: Path, *, names: str = "{0: 'red', 1: 'green'}", ba
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("images", datatype, [batch, 3, SIDE, SIDE])],
         [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [batch, _ROWS, 3])],
         constants,
     )

@@ -39,11 +39,15 @@ _PROVIDER_NAMES: Final[Mapping[Provider, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How to run: provider, threads of one forward pass, GPU memory limit (None: all there is)."""
+    """How to run: provider, threads of one forward pass, GPU memory limit (None: all there is).
+
+    `tensorrt_fp16`: whether TensorRT may compute in half precision, which moves scores and boxes a little.
+    """
 
     provider: Provider = Provider.CPU
     threads: int = 1
     gpu_memory_limit_bytes: int | None = None
+    tensorrt_fp16: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,8 @@ def load_model(path: Path, execution: Execution) -> Model:
     shape = session.get_inputs()[0].shape
     if len(shape) != 4:
         raise ModelNotUsable(f"{path} takes an input of shape {shape}; a YOLOv8 detector takes (n, 3, height, width).")
+    if (datatype := session.get_inputs()[0].type) != "tensor(float)":
+        raise ModelNotUsable(f"{path} takes {datatype}; only an input of 32-bit floats is served.")
     fixed_batch = shape[0] if isinstance(shape[0], int) else None
     if fixed_batch not in {None, 1}:
         raise ModelNotUsable(f"{path} takes only batches of {fixed_batch}; export it with dynamic=True or batch=1.")
@@ -160,13 +166,18 @@ def _provider_options(execution: Execution) -> dict[str, str]:
                 options["gpu_mem_limit"] = str(execution.gpu_memory_limit_bytes)
             return options
         case Provider.TENSORRT:
-            return {
-                "trt_fp16_enable": "1",
+            options = {
+                "trt_fp16_enable": str(int(execution.tensorrt_fp16)),
                 "trt_engine_cache_enable": "1",
                 # By default the working directory, which nobody may write to in the image.
                 "trt_engine_cache_path": str(Path(tempfile.gettempdir()) / "tensorrt"),
             }
-        case Provider.CPU | Provider.OPENVINO:
+            if execution.gpu_memory_limit_bytes is not None:
+                options["trt_max_workspace_size"] = str(execution.gpu_memory_limit_bytes)
+            return options
+        case Provider.OPENVINO:
+            return {"num_of_threads": str(execution.threads)}
+        case Provider.CPU:
             return {}
 
 

@@ -136,7 +136,9 @@ def read_settings(values: Mapping[str, str]) -> Settings:
             env.optional_text("MODEL_SHA256"),
             env.integer("MODEL_MAX_BYTES", 4 << 30, 1, 1 << 50),
         ),
-        execution=Execution(provider, threads, memory or None),
+        execution=Execution(
+            provider, threads, memory or None, tensorrt_fp16=env.integer("TENSORRT_FP16", 0, 0, 1) == 1
+        ),
         batching=batching,
         decode_threads=env.integer("DECODE_THREADS", cores, 1, 1024),
         limits=InputLimits(
