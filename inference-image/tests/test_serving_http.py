@@ -150,7 +150,8 @@ def test_metrics_count_what_happened(server: ServerProcess) -> None:
         "inference_requests_total{code=200}": 3,
         "inference_requests_total{code=400}": 1,
         "inference_requests_total{code=500}": 0,
-        "inference_request_duration_seconds_count": 4,
+        "inference_request_duration_seconds_count{code=200}": 3,
+        "inference_request_duration_seconds_count{code=400}": 1,
         "inference_stage_duration_seconds_count{stage=inference}": 3,
         "inference_detections_total{class=red}": 1,
         "inference_detections_total{class=green}": 1,
@@ -161,6 +162,32 @@ def test_metrics_count_what_happened(server: ServerProcess) -> None:
     assert {name: after[name] - before[name] for name in expected} == expected
     assert (after["inference_ready"], after["inference_model_info"]) == (1, 1)
     assert after["process_resident_memory_bytes"] > 0
+
+
+def test_scores_below_the_default_threshold_are_told_apart(server: ServerProcess) -> None:
+    before = series(server.get("/metrics").body)
+    server.predict(picture((20, 0, 0)), "/predict?conf=0.01")
+    after = series(server.get("/metrics").body)
+    found = {
+        bound: after[name] - before[name]
+        for bound in ("0.05", "0.1")
+        if (name := f"inference_confidence_bucket{{le={bound}}}")
+    }
+    assert found == {"0.05": 0, "0.1": 1}
+
+
+def test_prepared_inputs_are_in_the_stages(server: ServerProcess) -> None:
+    tensor = {"name": "images", "datatype": "FP32", "shape": [2, 3, 32, 32], "data": [0.5] * (2 * 3 * 32 * 32)}
+    names = [f"inference_stage_duration_seconds_count{{stage={stage}}}" for stage in ("queue", "inference", "decode")]
+    before = series(server.get("/metrics").body)
+    assert server.predict(json.dumps({"inputs": [tensor]}).encode(), "/v2/models/tiny/infer").status == 200
+    after = series(server.get("/metrics").body)
+    assert [after[name] - before[name] for name in names] == [2, 2, 0]
+
+
+def test_an_option_that_is_none_is_refused(server: ServerProcess) -> None:
+    answer = server.predict(picture(RED), "/predict?confidence=0.9")
+    assert (answer.status, "confidence" in answer.error) == (422, True)
 
 
 def test_codes_that_matter_are_counted_from_zero(start_server: Callable[..., ServerProcess]) -> None:

@@ -19,7 +19,7 @@ _FINE_RATIO: Final = 1.25
 _COARSE_RATIO: Final = 2.0
 _LOWEST_SECONDS: Final = 0.0005
 _HIGHEST_SECONDS: Final = 30.0
-_SCORE_BUCKETS: Final = tuple(round(0.25 + 0.05 * step, 2) for step in range(16))
+_SCORE_BUCKETS: Final = tuple(round(0.05 * step, 2) for step in range(1, 21))
 _COUNT_BUCKETS: Final = (0, 1, 2, 3, 5, 10, 20, 50, 100, 300)
 
 # A series that first appears with the value 1 hides its first event from Prometheus' `rate`.
@@ -80,17 +80,21 @@ class Metrics:
         coarse = bounds[::2]
         self._labels = labels
         self._requests = self._counter("inference_requests", "Prediction requests by status code.", "code")
-        for code in _CODES_FROM_ZERO:
-            self._requests.labels(*labels, code)
-        whole = self._histogram(
-            "inference_request_duration_seconds", "From the first byte of a request to the end of its answer.", bounds
+        # Refusals are fast: without the code a server that refuses most requests would look faster.
+        self._durations = self._histogram(
+            "inference_request_duration_seconds",
+            "From the first byte of a request to the end of its answer.",
+            bounds,
+            "code",
         )
         stage = self._histogram("inference_stage_duration_seconds", "One stage of one picture.", coarse, "stage")
         self._decode = stage.labels(*labels, "decode")
         self._queue = stage.labels(*labels, "queue")
         self._inference = stage.labels(*labels, "inference")
         self._postprocess = stage.labels(*labels, "postprocess")
-        self._whole_of_all = whole.labels(*labels)
+        for code in _CODES_FROM_ZERO:
+            self._requests.labels(*labels, code)
+            self._durations.labels(*labels, code)
         self._batch = self._histogram(
             "inference_batch_size", "Pictures in one forward pass.", (1, 2, 4, 8, 16, 32, 64)
         ).labels(*labels)
@@ -125,7 +129,7 @@ class Metrics:
     def request(self, code: int, seconds: float) -> None:
         """One prediction request was answered."""
         self._requests.labels(*self._labels, str(code)).inc()
-        self._whole_of_all.observe(seconds)
+        self._durations.labels(*self._labels, str(code)).observe(seconds)
 
     def batch(self, size: int) -> None:
         """One forward pass took place."""

@@ -16,7 +16,7 @@ _DEFAULTS = Thresholds()
 class DetectionOptions(BaseModel):
     """What counts as a detection."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     conf: float = Field(_DEFAULTS.confidence, ge=0, le=1, description="Least score of a detection.")
     iou: float = Field(_DEFAULTS.iou, ge=0, le=1, description="Largest overlap (IoU) of two detections of one class.")
