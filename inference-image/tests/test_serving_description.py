@@ -7,6 +7,7 @@ answer.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,3 +46,20 @@ def test_path_parameters_are_named(described: ServerProcess) -> None:
     assert (name["schema"]["enum"], version["schema"]["enum"]) == (["tiny"], ["v1"])
     [only] = description["paths"]["/v2/models/{name}/infer"]["post"]["parameters"]
     assert only["name"] == "name"
+
+
+def test_the_page_needs_nothing_from_elsewhere(described: ServerProcess) -> None:
+    answer = described.get("/docs")
+    text = answer.body.decode()
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert not re.search("<script|<link|src=|https?://", text)
+    assert 'action="predict?render=png"' in text
+    assert "curl -F files=@one.jpg" in text
+
+
+def test_the_example_of_a_tensor_is_served(described: ServerProcess) -> None:
+    operation = json.loads(described.get("/openapi.json").body)["paths"]["/v2/models/{name}/infer"]["post"]
+    program = operation["x-example"].split("'")[1]
+    body = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60).stdout
+    answer = described.predict(body, "/v2/models/tiny/infer", "application/json")
+    assert (answer.status, answer.json()["model_version"]) == (200, "v1")

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
 from PIL import Image
 from starlette.exceptions import HTTPException
 
@@ -39,6 +40,7 @@ from yolo_serving.metrics import CONTENT_TYPE, Identity, Metrics
 from yolo_serving.model import Model
 from yolo_serving.open_inference import OpenInference
 from yolo_serving.options import DetectionOptions, PredictOptions
+from yolo_serving.page import page
 from yolo_serving.predictor import Prediction, Predictor, gather
 from yolo_serving.readiness import Readiness
 from yolo_serving.rendering import render
@@ -86,7 +88,13 @@ class _Routes:
 
     def application(self) -> FastAPI:
         """The ASGI application."""
-        app = FastAPI(title=f"{self._identity.model} {self._identity.version}", version="1", lifespan=self._lifespan)
+        app = FastAPI(
+            title=f"{self._identity.model} {self._identity.version}",
+            version="1",
+            lifespan=self._lifespan,
+            docs_url=None,
+            redoc_url=None,
+        )
         app.add_api_route(
             "/predict", self.predict, methods=["POST"], response_model=None,
             responses={200: {"model": PredictionBody, **DRAWN_PICTURE}, **ERRORS}, openapi_extra=PICTURE_BODY,
@@ -106,6 +114,8 @@ class _Routes:
         app.exception_handler(HTTPException)(self._on_http_error)
         app.exception_handler(Refused)(self._on_refusal)
         app.exception_handler(Exception)(self._on_defect)
+        app.add_api_route("/docs", lambda: HTMLResponse(page(app.openapi())), include_in_schema=False)
+        # Last: another route would have the description made anew.
         name_what_is_served(app, {"name": self._identity.model, "version": self._identity.version})
         return app
 

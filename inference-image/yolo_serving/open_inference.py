@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from yolo_serving.answers import plain_json_answer
 from yolo_serving.bodies import BodyReader, unless_client_leaves
-from yolo_serving.descriptions import ERRORS, INFER_BODY
+from yolo_serving.descriptions import ERRORS, infer_body
 from yolo_serving.errors import NoSuchModel
 from yolo_serving.instance import Instance
 from yolo_serving.model import Model
@@ -49,9 +49,10 @@ class OpenInference:
             "/models/{name}/infer": self.infer,
             "/models/{name}/versions/{version}/infer": self.version_infer,
         }
+        body = infer_body(self._spec, self._identity.model)
         for path, handler in infers.items():
             router.add_api_route(
-                path, handler, methods=["POST"], response_model=None, responses=ERRORS, openapi_extra=INFER_BODY
+                path, handler, methods=["POST"], response_model=None, responses=ERRORS, openapi_extra=body
             )
         return router
 
