@@ -109,6 +109,40 @@ def test_a_login_that_is_not_known(installed: ControlPlane, tmp_path: Path) -> N
     assert "does not know you; log in again." in only_sentence(result)
 
 
+@pytest.mark.parametrize(
+    ("cluster", "said"),
+    [
+        ({"server": "http"}, "speaks https; write https:// under server: in the kubeconfig."),
+        ({"certificate-authority-data": None}, "put its authority under certificate-authority-data: in the kubeconfig"),
+    ],
+)
+def test_a_kubeconfig_that_does_not_fit_the_server(
+    installed: ControlPlane, tmp_path: Path, cluster: dict[str, str | None], said: str
+) -> None:
+    config = json.loads(installed.kubectl("config", "view", "--raw", "--output=json"))
+    described = config["clusters"][0]["cluster"]
+    if "server" in cluster:
+        cluster = {"server": described["server"].replace("https://", "http://")}
+    config["clusters"][0]["cluster"] = {name: one for name, one in (described | cluster).items() if one}
+    wrong = tmp_path / "kubeconfig"
+    wrong.write_text(json.dumps(config), encoding="utf-8")
+    result = run(wrong, "status", "x")
+    assert ExitCode.NO_CLUSTER == result.exit_code, result.stderr
+    assert said in only_sentence(result)
+
+
+def test_who_edits_but_may_not_promote_is_told_one_remedy(installed: ControlPlane, release: str) -> None:
+    editor = installed.kubeconfig_for_user("one-remedy")
+    words = ("--clusterrole=edit", "--user=one-remedy", "--namespace=vision")
+    installed.kubectl("create", "rolebinding", "one-remedy", *words)
+    result = run(editor, "promote", release, "-n", "vision")
+    assert ExitCode.FORBIDDEN == result.exit_code
+    sentence = only_sentence(result)
+    assert sentence.startswith("Error: A policy of this cluster refuses it: setting the annotation")
+    assert sentence.endswith("ask for the ClusterRole modelrelease-promote in namespace vision.")
+    assert 1 == sentence.lower().count("ask for")
+
+
 @pytest.fixture
 def of_another_version(tmp_path: Path) -> Iterator[ControlPlane]:
     """A cluster of its own that serves v2 of the resource only; one that changes what it serves would answer 404 to

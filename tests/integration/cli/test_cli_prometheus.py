@@ -190,6 +190,19 @@ def test_a_check_by_somebody_without_rights_says_so(serving: ControlPlane) -> No
     assert "You may not list modelreleases measured" in result.stderr
 
 
+def test_what_somebody_may_not_read_is_no_fault_of_the_cluster(serving: ControlPlane, manifest: Path) -> None:
+    serving.kubectl("apply", "-f", manifest)
+    serving.kubectl("create", "rolebinding", "looker", "--clusterrole=view", "--user=looker", f"-n={NAMESPACE}")
+    words = ["check", NAME, "--kubeconfig", str(serving.kubeconfig_for_user("looker")), "-n", NAMESPACE, "-o", "json"]
+    result = CliRunner().invoke(application(), words)
+    serving.kubectl("delete", "-f", manifest)
+    findings = json.loads(result.stdout)["findings"]
+    unread = [one for one in findings if "ou may not" in one["message"]]
+    assert {"resource", "role", "operator", f"{NAME} rights", f"{NAME} prometheus"} == {one["about"] for one in unread}
+    assert "problem" not in {one["level"] for one in unread}
+    assert not any("The operator may not" in one["message"] for one in findings)
+
+
 @pytest.fixture
 def ended(serving: ControlPlane, manifest: Path) -> Iterator[dict[str, Any]]:
     """A release that is over, as the operator leaves it in status and Events."""
