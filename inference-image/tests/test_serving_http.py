@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
@@ -188,6 +189,18 @@ def test_prepared_inputs_are_in_the_stages(server: ServerProcess) -> None:
 def test_an_option_that_is_none_is_refused(server: ServerProcess) -> None:
     answer = server.predict(picture(RED), "/predict?confidence=0.9")
     assert (answer.status, "confidence" in answer.error) == (422, True)
+
+
+def test_a_refusal_leaves_a_line_and_many_leave_few(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server()
+    assert server.predict(picture(RED)).status == 200
+    started = time.monotonic()
+    refused = [server.predict(b"no picture") for _ in range(60)]
+    seconds = time.monotonic() - started
+    lines = [json.loads(line) for line in server.log.splitlines() if '"prediction"' in line]
+    assert {line["status"] for line in lines} == {400}
+    assert lines[0]["request_id"] == refused[0].headers["x-request-id"]
+    assert len(lines) <= 10 * (seconds + 2)
 
 
 def test_codes_that_matter_are_counted_from_zero(start_server: Callable[..., ServerProcess]) -> None:

@@ -26,6 +26,7 @@ _PREDICTION_PATHS: Final = re.compile(r"/predict(/batch)?|/v2/models/[^/]+(/vers
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 # Request ids are this and a number: unlike random bytes for each they cost no system call.
 _PROCESS_ID: Final = os.urandom(4).hex().encode("ascii")
+_FAILURES_LOGGED_PER_SECOND: Final = 10
 _request_numbers = itertools.count(1)
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,20 @@ class _Exchange:
     status: int = CLIENT_LEFT
 
 
+class _Allowance:
+    """Lines of log in a second: under overload each refusal would cost more to write down than to make."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._left = 0
+
+    def may_log(self) -> bool:
+        if (second := int(time.monotonic())) != self._second:
+            self._second, self._left = second, _FAILURES_LOGGED_PER_SECOND
+        self._left -= 1
+        return self._left >= 0
+
+
 class Front:
     """Wraps an ASGI application."""
 
@@ -52,6 +67,7 @@ class Front:
         self._faults = instance.faults
         self._readiness = instance.readiness
         self._access_log = access_log
+        self._failures = _Allowance()
         self._headers = [
             (b"x-model-name", _header(self._identity.model)),
             (b"x-model-version", _header(self._identity.version)),
@@ -106,7 +122,8 @@ class Front:
     def refusal(self, status: int, sentence: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
         """Headers and body of the answer to what is no request; it leaves a line in the log."""
         request_id = _request_id([])
-        log.warning("%s", sentence, extra={"request_id": request_id.decode("ascii"), "status": status})
+        if self._failures.may_log():
+            log.warning("%s", sentence, extra={"request_id": request_id.decode("ascii"), "status": status})
         headers = [(b"content-type", b"application/json"), *self._headers, (b"x-request-id", request_id)]
         return headers, self._error(sentence)
 
@@ -126,14 +143,15 @@ class Front:
             return
         seconds = time.monotonic() - exchange.started_at
         self._metrics.request(exchange.status, seconds)
-        if self._access_log:
+        failed = exchange.status >= 400
+        if self._access_log or (failed and self._failures.may_log()):
             extra = {
                 "request_id": exchange.request_id.decode("ascii"),
                 "path": exchange.path,
                 "status": exchange.status,
                 "seconds": round(seconds, 6),
             }
-            log.info("prediction", extra=extra)
+            log.log(logging.WARNING if failed else logging.INFO, "prediction", extra=extra)
 
 
 class ClientLeft(Exception):
