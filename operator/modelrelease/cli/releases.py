@@ -49,27 +49,31 @@ async def read_release(cluster: Cluster, namespace: str, name: str) -> Release:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All of a namespace, by name. One that this plugin cannot read hides none of the others."""
+    """All of a namespace, or of all, by name. One that this plugin cannot read hides none of the others."""
 
     releases: tuple[Release, ...]
     unreadable: tuple[tuple[str, str], ...]
-    """Name, and the sentence that says why."""
+    """Name, with the namespace where all were asked for, and the sentence that says why."""
 
 
-async def list_releases(cluster: Cluster, namespace: str) -> Listing:
-    """All of a namespace."""
+async def list_releases(cluster: Cluster, namespace: str | None) -> Listing:
+    """All of a namespace, or of all namespaces."""
     releases, unreadable = [], []
-    for manifest in sorted(await cluster.list(Kind.MODEL_RELEASE, namespace), key=_name):
+    for manifest in sorted(await cluster.list(Kind.MODEL_RELEASE, namespace), key=_identity):
         try:
             releases.append(release_of(manifest))
         except (Problem, InvalidResource) as error:
-            unreadable.append((_name(manifest), str(error)))
+            unreadable.append((_name(manifest) if namespace else "/".join(_identity(manifest)), str(error)))
     return Listing(tuple(releases), tuple(unreadable))
 
 
 async def list_names(cluster: Cluster, namespace: str) -> list[str]:
     """Names of all of a namespace, also of those that cannot be read."""
     return sorted(_name(manifest) for manifest in await cluster.list(Kind.MODEL_RELEASE, namespace))
+
+
+def _identity(manifest: Manifest) -> tuple[str, str]:
+    return str(cast(dict[str, Any], manifest)["metadata"].get("namespace", "")), _name(manifest)
 
 
 def _name(manifest: Manifest) -> str:

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from modelrelease.api.status import Outcome, Phase
+from modelrelease.cli.app import application
 from modelrelease.cli.commands import history, status
+from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.printing import Output, serialised
 from modelrelease.cli.problems import Missing
 from modelrelease.cli.releases import read_release
@@ -136,7 +139,7 @@ async def test_a_wrong_name_is_told_what_was_probably_meant(world: World) -> Non
         await status.look(world.cluster, NAMESPACE, "x")
     with pytest.raises(Missing, match="look into another"):
         await status.look(world.cluster, "elsewhere", NAME)
-    with pytest.raises(Missing, match="look into another"):
+    with pytest.raises(Missing, match="look into all with --all-namespaces"):
         await status.look_at_all(world.cluster, "elsewhere")
 
 
@@ -144,3 +147,15 @@ async def test_history_is_empty_before_the_first_release_ends(world: World) -> N
     view = history.view_of(await read_release(world.cluster, NAMESPACE, NAME))
     assert lines(history.render(view, world.clock.now())) == ["No release has ended yet."]
     assert set(history.STYLES) == set(Outcome)
+
+
+async def test_releases_of_all_namespaces_are_told_apart(world: World) -> None:
+    world.apply()
+    other: Any = world.cluster.peek(Kind.MODEL_RELEASE, NAMESPACE, NAME)
+    world.cluster.put(Kind.MODEL_RELEASE, other | {"metadata": other["metadata"] | {"namespace": "audio", "uid": "2"}})
+    view = await status.look_at_all(world.cluster, None)
+    assert [("audio", NAME), (NAMESPACE, NAME)] == [(one.namespace, one.name) for one in view.items]
+    shown = lines(status.render_all(view, world.clock.now()))
+    assert [f"audio/{NAME}", f"{NAMESPACE}/{NAME}"] == [line.split()[0] for line in shown[1:]]
+    result = CliRunner().invoke(application(), ["status", "-A", "-n", "vision"])
+    assert ExitCode.USAGE == result.exit_code

@@ -17,6 +17,7 @@ from modelrelease.api.images import image_tag
 from modelrelease.api.model import Model
 from modelrelease.api.status import ArmStatus, ConditionStatus, ConditionType, MetricStatus, Phase, ReleaseStatus, Time
 from modelrelease.cli.connection import Target, run_connected
+from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.options import command
 from modelrelease.cli.printing import (
     Output,
@@ -28,7 +29,7 @@ from modelrelease.cli.printing import (
     ratio,
     table,
 )
-from modelrelease.cli.problems import Missing, sentence_of
+from modelrelease.cli.problems import Missing, Problem, sentence_of
 from modelrelease.cli.releases import Release, list_releases, read_release
 from modelrelease.controller.workload import deployment_seen
 from modelrelease.errors import ReleaseError
@@ -88,7 +89,7 @@ class UnreadableView(Model):
 
 
 class StatusList(Model):
-    """All releases of a namespace."""
+    """All releases of a namespace, or of all."""
 
     items: list[StatusView] = Field(description="One entry per ModelRelease, by name.")
     unreadable: list[UnreadableView] = Field(
@@ -100,6 +101,7 @@ class StatusList(Model):
 def status(
     target: Target,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the ModelRelease. Default: all.")] = None,
+    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Releases of all namespaces.")] = False,
     output: Output = Output.TABLE,
 ) -> None:
     """Show what a release is doing, why, and what it waits for.
@@ -107,21 +109,25 @@ def status(
     Pods, route, and the evidence for going on and for going back.
     """
     now = time.time()
+    if all_namespaces and (name or target.namespace):
+        raise Problem("Give --all-namespaces, or a name and -n; not both.", ExitCode.USAGE)
     if name is None:
-        every = run_connected(target, lambda opened: look_at_all(opened.cluster, opened.namespace))
+        every = run_connected(
+            target, lambda opened: look_at_all(opened.cluster, None if all_namespaces else opened.namespace)
+        )
         emit(every, output, lambda view: render_all(view, now))
     else:
         one = run_connected(target, lambda opened: look(opened.cluster, opened.namespace, name))
         emit(one, output, lambda view: render(view, now))
 
 
-async def look_at_all(cluster: Cluster, namespace: str) -> StatusList:
+async def look_at_all(cluster: Cluster, namespace: str | None) -> StatusList:
+    """namespace: None is all of them."""
     found = await list_releases(cluster, namespace)
     if not (found.releases or found.unreadable):
-        raise Missing(
-            f"There is no ModelRelease in namespace {namespace!r}; look into another one with -n, or apply "
-            "one of examples/."
-        )
+        where = "any namespace" if namespace is None else f"namespace {namespace!r}"
+        remedy = "apply" if namespace is None else "look into all with --all-namespaces, or apply"
+        raise Missing(f"There is no ModelRelease in {where}; {remedy} one of examples/.")
     return StatusList(
         items=[view_of(release, [], []) for release in found.releases],
         unreadable=[UnreadableView(name=name, why=why) for name, why in found.unreadable],
@@ -220,11 +226,13 @@ def _pod(deployment: Manifest, pod: Manifest, release: Release) -> PodView:
 
 
 def render_all(view: StatusList, now: float) -> Iterable[RenderableType]:
+    is_wide = len({one.namespace for one in view.items}) > 1
     shown = table("NAME", "IMAGE", "PHASE", "STEP", "WEIGHT", "BEGAN", right=("WEIGHT",))
     for one in view.items:
+        name = f"{one.namespace}/{one.name}" if is_wide else one.name
         step = f"{one.step}/{one.steps}" if one.step else ""
         began = "" if one.started_at is None else f"{ago(one.started_at, now)} ago"
-        shown.add_row(one.name, one.tag, phase_text(one.phase), step, f"{one.weight} %", began)
+        shown.add_row(name, one.tag, phase_text(one.phase), step, f"{one.weight} %", began)
     yield shown
     for other in view.unreadable:
         yield Text(f"! {other.name}: {other.why}", style="yellow")
