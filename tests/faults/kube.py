@@ -94,12 +94,15 @@ class Kube:
             else:
                 return
 
-    async def delete(self, kind: Kind, namespace: str, name: str) -> None:
-        options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str | None = None) -> None:
+        """Only the object with this uid, where it is given."""
+        options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
         try:
             await self.send("DELETE", path_of(kind, namespace, name), options)
         except aiohttp.ClientResponseError as error:
-            if error.status != 404:
+            if error.status not in ({404} if uid is None else {404, 409}):
                 raise
 
     async def watch(self, kind: Kind, version: str) -> AsyncIterator[tuple[str, Json]]:

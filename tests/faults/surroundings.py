@@ -45,7 +45,7 @@ class Surroundings:
     served_requests: int = 0
     _ready_at: dict[tuple[str, str], float] = field(default_factory=dict)
     _carry: dict[tuple[str, str], float] = field(default_factory=dict)
-    _gone: list[Json] = field(default_factory=list)
+    _gone: set[str] = field(default_factory=set)
 
     async def live(self) -> None:
         """For ever."""
@@ -71,15 +71,14 @@ class Surroundings:
 
     def _heard(self, revision: Revision) -> None:
         if revision.is_deletion and revision.kind is Kind.DEPLOYMENT:
-            self._gone.append(revision.manifest)
+            self._gone.add(revision.manifest["metadata"]["uid"])
 
     async def _collect_garbage(self) -> None:
-        while self._gone:
-            uid = self._gone.pop()["metadata"]["uid"]
-            for kind in (Kind.SERVICE, Kind.DESTINATION_RULE):
-                for found in self.recorder.all(self.namespace, kind):
-                    if any(owner["uid"] == uid for owner in found["metadata"].get("ownerReferences") or []):
-                        await self.kube.delete(kind, self.namespace, found["metadata"]["name"])
+        """Also what was created for a Deployment that had just gone."""
+        for kind in (Kind.SERVICE, Kind.DESTINATION_RULE):
+            for found in self.recorder.all(self.namespace, kind):
+                if any(owner["uid"] in self._gone for owner in found["metadata"].get("ownerReferences") or []):
+                    await self.kube.delete(kind, self.namespace, found["metadata"]["name"], found["metadata"]["uid"])
 
     async def _pods(self) -> None:
         for manifest in self.recorder.all(self.namespace, Kind.DEPLOYMENT):
