@@ -36,10 +36,9 @@ def standby(stage: Stage) -> Iterator[None]:
     "kills",
     [
         (Kill(Phase.PROGRESSING, 1, at_step=1), Kill(Phase.PROGRESSING, 1, at_step=2)),
-        (Kill(Phase.BAKING, 1),),
-        (Kill(Phase.PROMOTING, 1),),
+        (Kill(Phase.BAKING, 1), Kill(Phase.PROMOTING, 1)),
     ],
-    ids=["20-and-50-percent", "100-percent", "promoting"],
+    ids=["20-and-50-percent", "100-percent-and-promoting"],
 )
 def test_release_goes_on_when_the_operator_is_killed(
     arena: Arena, kills: tuple[Kill, ...], tell: Callable[[str], None]
@@ -55,13 +54,12 @@ def test_release_goes_on_when_the_operator_is_killed(
 
 
 @pytest.mark.usefixtures("standby")
-@pytest.mark.parametrize(
-    "kill", [Kill(Phase.PROGRESSING, 0), Kill(Phase.ROLLING_BACK, 0)], ids=["before-the-verdict", "rolling-back"]
-)
-def test_bad_version_is_rolled_back_by_the_next_operator(arena: Arena, kill: Kill, tell: Callable[[str], None]) -> None:
+def test_bad_version_is_rolled_back_by_the_next_operator(arena: Arena, tell: Callable[[str], None]) -> None:
+    """Killed before the verdict, and the next one while it rolls back."""
+    kills = (Kill(Phase.PROGRESSING, 0), Kill(Phase.ROLLING_BACK, 0))
     arena.install({**STRATEGY, "steps": [{"weight": 20, "minDuration": "60s"}, {"weight": 100}], "drainDelay": "4s"})
     limit = Limit(bad_answers=120, seconds=30)
-    scene = Scene("errors", "", "v1.2.0-errors", Phase.ROLLED_BACK, 180, steers=(kill,), fails=True, limit=limit)
+    scene = Scene("errors", "", "v1.2.0-errors", Phase.ROLLED_BACK, 180, steers=kills, fails=True, limit=limit)
 
     performance, result, complaints = arena.perform(scene)
 
