@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,26 +58,28 @@ def false_rollbacks(report: dict[str, Any]) -> Iterator[str]:
     """Percentages of identical canaries that are rolled back; in brackets the rules of 5 and of 3 bad minutes."""
     rows = report["false_rollbacks"]
     yield from _headed("% rolled back", [f"{rps} rps" for rps in dict.fromkeys(row["rps"] for row in rows)])
-    for scenario in dict.fromkeys(row["scenario"] for row in rows):
-        cells = [
-            f"**{_percent(row['judge']['share'], 2)}** ({_percent(row['rule_of_5'])}, {_percent(row['rule_of_3'])})"
-            for row in rows
-            if row["scenario"] == scenario
-        ]
-        yield f"| {scenario} | " + " | ".join(cells) + " |"
+
+    def cell(row: dict[str, Any]) -> str:
+        rules = f"{_percent(row['rule_of_5'])}, {_percent(row['rule_of_3'])}"
+        return f"**{_percent(row['judge']['share'], 2)}** ({rules})"
+
+    yield from _lines(rows, "scenario", cell)
 
 
 def late_onset(report: dict[str, Any]) -> Iterator[str]:
     """From the onset of a bug to the verdict: median, and what is enough in 95 of 100 cases."""
-    rows = report["late_onset"]
     yield from _headed("good minutes before", ["5 % errors", "20 % errors", "all fail"])
-    for minutes in dict.fromkeys(row["good_minutes"] for row in rows):
-        cells = [
-            f"{row['median_seconds']:.0f} s (95 %: {row['quantile95_seconds']:.0f} s)"
-            for row in rows
-            if row["good_minutes"] == minutes
-        ]
-        yield f"| {minutes} | " + " | ".join(cells) + " |"
+    yield from _lines(
+        report["late_onset"],
+        "good_minutes",
+        lambda row: f"{row['median_seconds']:.0f} s (95 %: {row['quantile95_seconds']:.0f} s)",
+    )
+
+
+def _lines(rows: list[dict[str, Any]], name: str, cell: Callable[[dict[str, Any]], str]) -> Iterator[str]:
+    """A line for each value of the column `name`, with a cell for each row that has it."""
+    for value in dict.fromkeys(row[name] for row in rows):
+        yield f"| {value} | " + " | ".join(cell(row) for row in rows if row[name] == value) + " |"
 
 
 def write(report: dict[str, Any], page: Path) -> None:
