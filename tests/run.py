@@ -1,9 +1,9 @@
 """All checks and tests in one go, or the stages that are named: check, unit, integration, e2e.
 
-While the tests run that need no cluster, the cluster is built and brought up and the models are trained in the
-background. While the tests on the cluster wait, those that bring an API server of their own use what they leave of the
-machine. Each stage leaves a JUnit file and its output in `build/`. The last line counts all tests, as pytest
-does, and as an error each stage that failed before a test could; the exit status is 0 where every stage passed.
+The cluster is built and brought up and the models are trained in the background. That and the tests on the cluster wait
+most of the time: those that need no cluster run beside them, on what they leave of the machine. What is about seconds
+comes last and alone. Each stage leaves a JUnit file and its output in `build/`. The last line counts all tests, as
+pytest does, and as an error each stage that failed before a test could; the exit status is 0 where every stage passed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +56,13 @@ class Suite:
 UNIT = (Suite("unit", ("tests", *NEITHER, "-m", "not integration and not faults and not e2e", "-n", "2")),)
 INFERENCE = (Suite("inference", ("inference-image/tests",), str(INFERENCE_PYTHON)),)
 INTEGRATION = (Suite("integration", ("tests", *NEITHER, "-m", "integration", "-n", "2")),)
-E2E = (Suite("e2e", ("tests/e2e", "--ignore=tests/e2e/alone", "-n", "3", "--dist=worksteal")),)
-ALONE = (Suite("e2e-alone", ("tests/e2e/alone",)), Suite("local-cluster", ("tests/local", "-m", "e2e")))
-"""These measure times, or kill parts of the cluster: nothing else may run then."""
+E2E = (
+    Suite("e2e", ("tests/e2e", "--ignore=tests/e2e/alone", "--ignore=tests/e2e/quiet", "-n", "4", "--dist=worksteal")),
+    Suite("e2e-alone", ("tests/e2e/alone",)),
+)
+"""The second kills or removes what all tests on the cluster share."""
+QUIET = (Suite("e2e-quiet", ("tests/e2e/quiet",)), Suite("local-cluster", ("tests/local", "-m", "e2e")))
+"""These measure seconds, or kill parts of the cluster: nothing else may run then."""
 
 
 def say(text: str) -> None:
@@ -152,12 +156,16 @@ def run_all(suites: Sequence[Suite]) -> list[str]:
 
 
 class Beside:
-    """Suites that run in the background on what others leave of the machine; `wait` shows what they said."""
+    """Suites in the background, one by one, on what others leave of the machine; `wait` shows what they said."""
 
-    def __init__(self, suites: Sequence[Suite]) -> None:
+    def __init__(self) -> None:
         LOGS.mkdir(parents=True, exist_ok=True)
         self._pool = ThreadPoolExecutor(max_workers=1)
-        self._runs = [(suite, self._pool.submit(self._run, suite)) for suite in suites]
+        self._runs: list[tuple[Suite, Future[bool]]] = []
+
+    def add(self, suites: Sequence[Suite]) -> None:
+        """They run after those that were added before."""
+        self._runs += [(suite, self._pool.submit(self._run, suite)) for suite in suites]
 
     def wait(self) -> list[str]:
         """Those that failed."""
@@ -175,6 +183,22 @@ class Beside:
 
     def _log(self, suite: Suite) -> Path:
         return LOGS / f"{suite.name}.log"
+
+
+def run_beside_the_cluster(stages: Sequence[str]) -> list[str]:
+    """These stages; what needs no cluster runs on what the others leave of the machine. Those that failed."""
+    preparation, beside = Preparation(), Beside()
+    beside.add(UNIT if "unit" in stages else ())
+    failed = check() if "check" in stages else []
+    is_up = preparation.wait()
+    failed += [] if is_up else ["prepare"]
+    beside.add(INFERENCE if "unit" in stages else ())  # the models of the preparation
+    beside.add(INTEGRATION if "integration" in stages and is_up else ())
+    with_cluster = "e2e" in stages and is_up
+    failed += run_all(E2E if with_cluster else ())
+    failed += beside.wait()
+    failed += run_all(QUIET if with_cluster else ())
+    return failed
 
 
 def counts_of(name: str) -> Counter[str]:
@@ -209,19 +233,10 @@ def main(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     for old in REPORTS.glob("*.xml"):
         old.unlink()
-    preparation = Preparation() if {"integration", "e2e"} & set(stages) else None
-    failed = check() if "check" in stages else []
-    failed += run_all(UNIT) if "unit" in stages else []
-    can_go_on = preparation is None or preparation.wait()
-    failed += [] if can_go_on else ["prepare"]
-    others = (INFERENCE if "unit" in stages else ()) + (INTEGRATION if "integration" in stages and can_go_on else ())
-    if "e2e" in stages and can_go_on:
-        beside = Beside(others)
-        failed += run_all(E2E)
-        failed += beside.wait()
-        failed += run_all(ALONE)
+    if {"integration", "e2e"} & set(stages):
+        failed = run_beside_the_cluster(stages)
     else:
-        failed += run_all(others)
+        failed = [*(check() if "check" in stages else []), *run_all(UNIT + INFERENCE if "unit" in stages else ())]
     if failed:
         say(f"failed: {', '.join(failed)}")
     if failed or stages != ["check"]:

@@ -121,7 +121,9 @@ def test_suites_beside_others_say_what_they_have_to_say_at_the_end(
     (tmp_path / "test_bad.py").write_text("def test_bad():\n    assert 'the reason' == ''\n")
     suites = [run.Suite(name, (str(tmp_path / f"test_{name}.py"), "-p", "no:xdist")) for name in ("good", "bad")]
 
-    beside = run.Beside(suites)
+    beside = run.Beside()
+    beside.add(suites[:1])
+    beside.add(suites[1:])
     failed = beside.wait()
 
     assert failed == ["bad"]
@@ -142,6 +144,7 @@ def test_what_fails_before_a_test_can_is_an_error_of_the_closing_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run, "REPORTS", tmp_path)
+    monkeypatch.setattr(run, "LOGS", tmp_path / "logs")
     monkeypatch.setattr(run, "CHECKS", (("python", "-c", "raise SystemExit(1)"), ("python", "-c", "")))
     monkeypatch.setattr(run, "UNIT", (run.Suite("too-slow", ("tests",), limit_seconds=0.01),))
     monkeypatch.setattr(run, "INFERENCE", ())
@@ -150,7 +153,7 @@ def test_what_fails_before_a_test_can_is_an_error_of_the_closing_line(
     status = run.main([])
 
     *_, failed, closing = capsys.readouterr().out.splitlines()
-    assert failed == "failed: python -c raise SystemExit(1), too-slow, prepare"
+    assert failed == "failed: python -c raise SystemExit(1), prepare, too-slow"
     assert closing.strip("=").startswith(" 3 errors in ")
     assert status == 1
 

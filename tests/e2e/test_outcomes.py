@@ -42,7 +42,7 @@ def test_bad_version_is_taken_off_the_air_and_only_its_clients_notice(arena: Are
     arena.install(strategy, {**ANALYSIS, "latencyP99": {"maxRatio": 1.2}})
     arena.wait_known_latency()
     is_slow = version.endswith("slow")
-    # Other tests share the two cores, so this is no measurement; `e2e/alone/test_breach.py` is.
+    # Other tests share the two cores, so this is no measurement; `e2e/quiet/test_breach.py` is.
     limit = Limit(bad_answers=100, seconds=30)
     scene = Scene("bad", "", version, Phase.ROLLED_BACK, 180, is_bad_from_birth=is_slow, fails=not is_slow, limit=limit)
 
