@@ -106,16 +106,17 @@ def departures(status: ReleaseStatus, canary: DeploymentSeen | None) -> set[floa
     """When pods of the canary were asked to go, in unix seconds: those that still show it, those that status remembers,
     and those that went while nobody looked.
 
-    These are told by the pods that were made in their place at that moment. A canary that was given more pods since
-    status was written has new ones in nobody's place.
+    These are told by the pods that were made in their place at that moment. As many new ones as were wanting when
+    status was written, or are asked for since, are in nobody's place.
     """
     moments = set(status.departures)
     if canary is None:
         return moments
     moments.update(canary.asked_to_go_seconds)
     looked_at = status.analysis.evaluated_at
-    if looked_at is not None and canary.replicas <= status.canary.replicas:
-        moments.update(created for created in canary.created_seconds if created > looked_at)
+    if looked_at is not None:
+        wanting = max(0, canary.replicas - status.canary.ready_replicas)
+        moments.update([created for created in canary.created_seconds if created > looked_at][wanting:])
     return moments
 
 
