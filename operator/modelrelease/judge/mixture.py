@@ -45,10 +45,6 @@ class Mixture:
         logs, counts = restart(np.array(self.logs), np.array(self.restarts), stale_log)
         return Mixture(tuple(stored(logs).tolist()), tuple(counts.tolist()))
 
-    def grown(self, log_factors: Array) -> Mixture:
-        """After a window."""
-        return Mixture(tuple(stored(np.maximum(np.array(self.logs) + log_factors, LOST)).tolist()), self.restarts)
-
     @property
     def log_evidence(self) -> float:
         """Logarithm of the weighted mean of the purses; 0 at the start of a release."""
@@ -63,6 +59,11 @@ def stored(logs: Array) -> Array:
     """Logarithms as a state keeps them: six decimals, which halves its JSON; down, so that nothing is won by it."""
     rounded: Array = np.floor(logs * 1e6) / 1e6
     return rounded
+
+
+def grown(logs: Array, log_factors: Array) -> Array:
+    """What stakes are worth after a window, as a state keeps them."""
+    return stored(np.maximum(logs + log_factors, LOST))
 
 
 def restart(logs: Array, restarts: NDArray[np.int64], stale_log: float = STALE_LOG) -> tuple[Array, NDArray[np.int64]]:

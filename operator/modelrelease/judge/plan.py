@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from modelrelease.judge.evidence import Counts
@@ -43,12 +44,17 @@ class Plan:
 
 def plan_of(settings: Settings, step: int, name: MetricName) -> Plan:
     """How a metric is judged in a step (index into the weights; -1 before the first)."""
-    increase, typical = (settings.errors.max_increase, TYPICAL_ERROR_RATE) if name == "errors" else (
-        0.0, TARGET_EXCEEDANCE,
-    )  # fmt: skip
-    following = settings.weights[step + 1] if step + 1 < len(settings.weights) else 100
+    if name == "errors":
+        return _plan(settings.weights, settings.harm_budget, step, settings.errors.max_increase, TYPICAL_ERROR_RATE)
+    return _plan(settings.weights, settings.harm_budget, step, 0.0, TARGET_EXCEEDANCE)
+
+
+@lru_cache(maxsize=1024)
+def _plan(weights: tuple[int, ...], harm_budget: float, step: int, increase: float, typical_rate: float) -> Plan:
+    """Most releases are judged alike, and each of them in each window."""
+    following = weights[step + 1] if step + 1 < len(weights) else 100
     gate_increase = increase
     if following < 100:
         # A share H of all requests may be harmed: at a small next weight only catastrophes must be excluded.
-        gate_increase = max(increase, min(HIGHEST_HARM, 100 * settings.harm_budget / following))
-    return Plan(settings.weights[step] if step >= 0 else 0, increase, gate_increase, typical)
+        gate_increase = max(increase, min(HIGHEST_HARM, 100 * harm_budget / following))
+    return Plan(weights[step] if step >= 0 else 0, increase, gate_increase, typical_rate)

@@ -8,11 +8,12 @@ the settings allow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modelrelease.judge.assessment import concurrent_share, verdict
 from modelrelease.judge.evidence import (
@@ -26,8 +27,8 @@ from modelrelease.judge.evidence import (
     smoothed_rate,
 )
 from modelrelease.judge.latency import TARGET_EXCEEDANCE, histogram_of
-from modelrelease.judge.mixture import LOST, Mixture, kept, restart, stored
-from modelrelease.judge.plan import MetricName, Plan, plan_of
+from modelrelease.judge.mixture import Mixture, grown, kept, restart, stored
+from modelrelease.judge.plan import Plan, plan_of
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.state import MetricState, State
@@ -60,19 +61,24 @@ def observe_many(releases: Sequence[tuple[State, Settings, Window]]) -> list[Sta
 
 
 def _observe_block(releases: Sequence[tuple[State, Settings, Window]]) -> list[State]:
-    plans: dict[tuple[int, int, MetricName], Plan] = {}
-    opened = [_opened(*release, plans) for release in releases]
-    _compare([
-        metric
-        for one in opened
-        if one is not None
-        for metric in (one.errors, one.latency)
-        if metric.plan.is_due(metric.pending)
-    ])  # fmt: skip
+    opened = [_opened(*release) for release in releases]
+    metrics = [metric for one in opened if one is not None for metric in (one.errors, one.latency)]
+    _compare([metric for metric in metrics if metric.plan.is_due(metric.pending)])
+    _compare_alone([against for metric in metrics for against in (metric.ceiling, metric.bake) if against is not None])
     return [
         state if one is None else _closed(one, settings)
         for one, (state, settings, _) in zip(opened, releases, strict=True)
     ]
+
+
+@dataclass(slots=True)
+class _Alone:
+    """The canary alone against a fixed limit, a share, while a window is judged; (bad, all) of its requests."""
+
+    evidence: Mixture
+    counts: tuple[int, int]
+    limit: float
+    dispersion: float
 
 
 @dataclass(slots=True)
@@ -91,8 +97,8 @@ class _Metric:
     pending: Counts
     concurrent: Mixture
     gate: tuple[float, ...]
-    ceiling: Mixture | None
-    bake: Mixture | None
+    ceiling: _Alone | None = None
+    bake: _Alone | None = None
 
     @property
     def known(self) -> tuple[int, int]:
@@ -103,7 +109,8 @@ class _Metric:
         before = self.before
         return MetricState(
             before.dispersion, before.ratio, before.bound_ms, self.past, self.step, self.pending, self.concurrent,
-            self.gate, self.ceiling, self.bake, before.bake_limit,
+            self.gate, before.ceiling if self.ceiling is None else self.ceiling.evidence,
+            before.bake if self.bake is None else self.bake.evidence, before.bake_limit,
         )  # fmt: skip
 
 
@@ -117,10 +124,8 @@ class _Open:
     latency: _Metric
 
 
-def _opened(
-    state: State, settings: Settings, window: Window, plans: dict[tuple[int, int, MetricName], Plan]
-) -> _Open | None:
-    """The release with a window's requests counted, and everything judged that needs no comparison with stable."""
+def _opened(state: State, settings: Settings, window: Window) -> _Open | None:
+    """The release with a window's requests counted; None where there is nothing to judge."""
     if window.end_seconds <= state.cursor_seconds:
         return None
     following = state.transition
@@ -138,39 +143,30 @@ def _opened(
     counts = Counts(canary.errors, canary.requests, stable.errors, stable.requests)
     alpha, share = settings.false_rollback_probability, state.latency_share
     most = 1 / (alpha * concurrent_share(settings))
-    errors = _with_counts(state.errors, counts, _plan(settings, state.step, "errors", plans), most / (1 - share))
+    errors = _with_counts(state.errors, counts, plan_of(settings, state.step, "errors"), most / (1 - share))
     counts = _slow_counts(window, state.latency.bound_ms)
-    latency = _with_counts(state.latency, counts, _plan(settings, state.step, "latency", plans), most / share)
-    if errors.ceiling is not None and settings.errors.ceiling is not None:
-        errors.ceiling = _grown_alone(
-            errors.ceiling, (canary.errors, canary.requests), settings.errors.ceiling, state.errors
-        )
-    if latency.ceiling is not None and settings.latency.ceiling_ms is not None:
-        above = _above(canary, settings.latency.ceiling_ms)
-        latency.ceiling = _grown_alone(latency.ceiling, above, TARGET_EXCEEDANCE, state.latency)
+    latency = _with_counts(state.latency, counts, plan_of(settings, state.step, "latency"), most / share)
+    if state.errors.ceiling is not None and settings.errors.ceiling is not None:
+        seen = canary.errors, canary.requests
+        errors.ceiling = _Alone(state.errors.ceiling, seen, settings.errors.ceiling, state.errors.dispersion)
+    if state.latency.ceiling is not None and settings.latency.ceiling_ms is not None:
+        seen = _above(canary, settings.latency.ceiling_ms)
+        latency.ceiling = _Alone(state.latency.ceiling, seen, TARGET_EXCEEDANCE, state.latency.dispersion)
     return _Open(state, window, errors, latency)
 
 
-def _plan(settings: Settings, step: int, name: MetricName, plans: dict[tuple[int, int, MetricName], Plan]) -> Plan:
-    """Most releases of a block are judged alike."""
-    key = id(settings), step, name
-    found = plans.get(key)
-    if found is None:
-        found = plans[key] = plan_of(settings, step, name)
-    return found
-
-
 def _with_counts(metric: MetricState, counts: Counts, plan: Plan, enough: float) -> _Metric:
-    past, step, waiting, bake = metric.past, metric.step, metric.pending, metric.bake
+    past, step, waiting = metric.past, metric.step, metric.pending
     if plan.weight == 0:
         past = past[0] + counts.stable_bad, past[1] + counts.stable
     else:
         step = step + counts
     if 0 < plan.weight < 100:
         waiting = waiting + counts if waiting.stable or waiting.canary else counts
-    if plan.weight == 100 and bake is not None and metric.bake_limit is not None:
-        bake = _grown_alone(bake, (counts.canary_bad, counts.canary), metric.bake_limit, metric)
-    return _Metric(metric, plan, enough, past, step, waiting, metric.concurrent, metric.gate, metric.ceiling, bake)
+    bake = None
+    if plan.weight == 100 and metric.bake is not None and metric.bake_limit is not None:
+        bake = _Alone(metric.bake, (counts.canary_bad, counts.canary), metric.bake_limit, metric.dispersion)
+    return _Metric(metric, plan, enough, past, step, waiting, metric.concurrent, metric.gate, bake=bake)
 
 
 def _compare(due: Sequence[_Metric]) -> None:
@@ -195,17 +191,36 @@ def _compare(due: Sequence[_Metric]) -> None:
     )
     *seen, bad, requests, typical, enough = _array(rows, len(due)).T
     columns: list[Array] = [*seen, smoothed_rate(bad, requests, typical)]
-    logs, restarts = restart(
-        _array((metric.concurrent.logs for metric in due), len(due)),
-        _array((metric.concurrent.restarts for metric in due), len(due)).astype(np.int64),
-    )
+    logs, restarts = _restarted([metric.concurrent for metric in due])
     rollback, gate = compare(Comparisons(*columns), Purses(logs, kept(restarts), enough))
-    grown = stored(np.maximum(logs + rollback, LOST)).tolist(), restarts.tolist()
     gates = stored(_array((metric.gate for metric in due), len(due)) + gate).tolist()
-    for metric, log, count, promotion in zip(due, *grown, gates, strict=True):
-        metric.concurrent = Mixture(tuple(log), tuple(count))
+    for metric, mixture, promotion in zip(due, _mixtures(grown(logs, rollback), restarts), gates, strict=True):
+        metric.concurrent = mixture
         metric.gate = tuple(promotion)
         metric.pending = _NOTHING
+
+
+def _compare_alone(these: Sequence[_Alone]) -> None:
+    """Compares the canary's requests with limits that hold whatever stable does now."""
+    if not these:
+        return
+    rows = ((*one.counts, one.limit, one.dispersion) for one in these)
+    bad, requests, limit, phi = (column[:, np.newaxis] for column in _array(rows, len(these)).T)
+    logs, restarts = _restarted([one.evidence for one in these])
+    factors = log_factors_alone(bad, requests, limit, alternatives(limit)) / phi
+    for one, mixture in zip(these, _mixtures(grown(logs, factors), restarts), strict=True):
+        one.evidence = mixture
+
+
+def _restarted(mixtures: Sequence[Mixture]) -> tuple[Array, NDArray[np.int64]]:
+    """What is staked in each, with fresh stakes where they are due."""
+    logs = _array((mixture.logs for mixture in mixtures), len(mixtures))
+    restarts = _array((mixture.restarts for mixture in mixtures), len(mixtures)).astype(np.int64)
+    return restart(logs, restarts)
+
+
+def _mixtures(logs: Array, restarts: NDArray[np.int64]) -> Iterator[Mixture]:
+    return (Mixture(tuple(log), tuple(count)) for log, count in zip(logs.tolist(), restarts.tolist(), strict=True))
 
 
 _NOTHING = Counts()
@@ -243,12 +258,6 @@ def stable_known(metric: MetricState) -> tuple[int, int]:
 
 def _judged(past: tuple[int, int], step: Counts, waiting: Counts) -> tuple[int, int]:
     return past[0] + step.stable_bad - waiting.stable_bad, past[1] + step.stable - waiting.stable
-
-
-def _grown_alone(mixture: Mixture, counts: tuple[int, int], limit: float, metric: MetricState) -> Mixture:
-    bad, requests = counts
-    factors = log_factors_alone(bad, requests, limit, alternatives(np.array([limit]))) / metric.dispersion
-    return mixture.restarted().grown(factors)
 
 
 def _slow_counts(window: Window, bound_ms: float | None) -> Counts:

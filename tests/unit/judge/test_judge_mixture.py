@@ -10,10 +10,14 @@ import pytest
 
 from modelrelease.judge import Arm, ErrorTolerance, LatencyTolerance, Settings, Window, begin, enter_step
 from modelrelease.judge.assessment import shares
-from modelrelease.judge.evidence import EFFECT_WEIGHTS, GATE_WEIGHTS, gate_log_evidence
-from modelrelease.judge.mixture import LOST, Mixture
+from modelrelease.judge.evidence import EFFECT_WEIGHTS, GATE_WEIGHTS, Array, gate_log_evidence
+from modelrelease.judge.mixture import LOST, Mixture, grown
 
 ROUNDING = 1e-5
+
+
+def after(mixture: Mixture, log_factors: Array) -> Mixture:
+    return Mixture(tuple(grown(np.array(mixture.logs), log_factors).tolist()), mixture.restarts)
 
 
 def test_a_release_begins_with_a_purse_of_one() -> None:
@@ -27,7 +31,7 @@ def test_a_fresh_stake_moves_money_and_makes_none() -> None:
     rng = np.random.default_rng(1)
     mixture = Mixture()
     for _ in range(3000):
-        mixture = mixture.grown(rng.normal(-1.0, 2.0, len(EFFECT_WEIGHTS)))
+        mixture = after(mixture, rng.normal(-1.0, 2.0, len(EFFECT_WEIGHTS)))
         again = mixture.restarted(0.0)
         assert mixture.log_evidence - ROUNDING <= again.log_evidence <= mixture.log_evidence + 1e-12
         mixture = again
@@ -36,7 +40,7 @@ def test_a_fresh_stake_moves_money_and_makes_none() -> None:
 
 def test_what_is_lost_is_not_owed() -> None:
     """However much was lost, the rest of the purse is there to begin afresh with."""
-    empty = Mixture().grown(np.full(len(EFFECT_WEIGHTS), -1e6))
+    empty = after(Mixture(), np.full(len(EFFECT_WEIGHTS), -1e6))
     assert {LOST} == set(empty.logs)
     assert math.exp(empty.log_evidence) == pytest.approx(0.15, rel=1e-3)
     assert empty.restarted().logs > empty.logs
