@@ -121,7 +121,7 @@ def _log_evidence(state: State, settings: Settings) -> Parts:
 def verdict(state: State, settings: Settings) -> Blame | None:
     """The part that says most, if all together reach 1/alpha."""
     needed = -math.log(settings.false_rollback_probability)
-    if needed > math.log(4) and _highest_log(state) < needed - math.log(4 / 3):
+    if _highest_log(state) < needed - math.log(4 / 3):
         # No stake is worth 3/4 of what is needed. All of them together, and what is not staked, then do not reach it.
         return None
     weighted = {name: log + share for name, (log, share) in _log_evidence(state, settings).items()}

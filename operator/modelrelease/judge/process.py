@@ -191,10 +191,11 @@ def _compare(due: Sequence[_Metric]) -> None:
     )
     *seen, bad, requests, typical, enough = _array(rows, len(due)).T
     columns: list[Array] = [*seen, smoothed_rate(bad, requests, typical)]
-    logs, restarts = _restarted([metric.concurrent for metric in due])
+    before = [metric.concurrent for metric in due]
+    logs, restarts = _restarted(before)
     rollback, gate = compare(Comparisons(*columns), Purses(logs, kept(restarts), enough))
     gates = stored(_array((metric.gate for metric in due), len(due)) + gate).tolist()
-    for metric, mixture, promotion in zip(due, _mixtures(grown(logs, rollback), restarts), gates, strict=True):
+    for metric, mixture, promotion in zip(due, _mixtures(before, grown(logs, rollback), restarts), gates, strict=True):
         metric.concurrent = mixture
         metric.gate = tuple(promotion)
         metric.pending = _NOTHING
@@ -206,9 +207,10 @@ def _compare_alone(these: Sequence[_Alone]) -> None:
         return
     rows = ((*one.counts, one.limit, one.dispersion) for one in these)
     bad, requests, limit, phi = (column[:, np.newaxis] for column in _array(rows, len(these)).T)
-    logs, restarts = _restarted([one.evidence for one in these])
+    before = [one.evidence for one in these]
+    logs, restarts = _restarted(before)
     factors = log_factors_alone(bad, requests, limit, alternatives(limit)) / phi
-    for one, mixture in zip(these, _mixtures(grown(logs, factors), restarts), strict=True):
+    for one, mixture in zip(these, _mixtures(before, grown(logs, factors), restarts), strict=True):
         one.evidence = mixture
 
 
@@ -219,8 +221,10 @@ def _restarted(mixtures: Sequence[Mixture]) -> tuple[Array, NDArray[np.int64]]:
     return restart(logs, restarts)
 
 
-def _mixtures(logs: Array, restarts: NDArray[np.int64]) -> Iterator[Mixture]:
-    return (Mixture(tuple(log), tuple(count)) for log, count in zip(logs.tolist(), restarts.tolist(), strict=True))
+def _mixtures(before: Sequence[Mixture], logs: Array, restarts: NDArray[np.int64]) -> Iterator[Mixture]:
+    for mixture, log, counts in zip(before, logs.tolist(), map(tuple, restarts.tolist()), strict=True):
+        # Fresh stakes are rare: what stays the same is kept, and not made once more for each release and window.
+        yield Mixture(tuple(log), mixture.restarts if mixture.restarts == counts else counts)
 
 
 _NOTHING = Counts()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from typing import Any
@@ -9,7 +10,18 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
-from modelrelease.judge import Arm, ErrorTolerance, LatencyTolerance, Settings, Window, begin, enter_step, observe_many
+from modelrelease.judge import (
+    Arm,
+    ErrorTolerance,
+    LatencyTolerance,
+    Settings,
+    State,
+    Window,
+    begin,
+    enter_step,
+    observe,
+    observe_many,
+)
 from modelrelease.judge.evidence import Margin, gate_log_evidence
 from modelrelease.judge.planner import Rates, requests_to_detect
 
@@ -343,16 +355,24 @@ def durations(count: int) -> list[Row]:
 
 
 def cost(count: int = 10_000) -> Row:
-    """CPU seconds to judge one window of many releases, two metrics each, on one core."""
-    settings = Settings(interval_seconds=1.0)
+    """CPU seconds to judge one window of many releases, two metrics each, on one core.
+
+    As a process has them that has read them all from their resources: each release with settings and a state of its
+    own, in the middle of a step, and no object that two of them share.
+    """
 
     def arm(requests: int) -> Arm:
         counts = tuple(round(requests * (1 - slower_share(bound_ms))) for bound_ms in ISTIO_BOUNDS_MS)
         return Arm(requests, 0, tuple(float(bound_ms) for bound_ms in ISTIO_BOUNDS_MS), counts)
 
-    history = [Window(float(at), at + 1.0, arm(500), arm(0)) for at in range(60)]
-    state = enter_step(begin(settings, at_seconds=60.0, baseline=history), settings, step=2, at_seconds=60.0)
-    releases = [(state, settings, Window(60.0, 61.0, arm(40), arm(10)))] * count
+    settings = Settings(interval_seconds=1.0)
+    begun = begin(settings, at_seconds=59.0, baseline=[Window(0.0, 59.0, arm(29_500), arm(0))])
+    state = enter_step(begun, settings, step=2, at_seconds=59.0)
+    stored = json.dumps(observe(state, settings, Window(59.0, 60.0, arm(40), arm(10))).to_json())
+    releases = [
+        (State.from_json(json.loads(stored)), Settings(interval_seconds=1.0), Window(60.0, 61.0, arm(40), arm(10)))
+        for _ in range(count)
+    ]
     took = []
     for _ in range(5):
         before = time.process_time()
