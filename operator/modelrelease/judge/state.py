@@ -1,20 +1,23 @@
-"""Everything that the judge remembers of a release: a few dozen numbers, checkpointed in the resource's status."""
+"""Everything that the judge remembers of a release: some hundred numbers, checkpointed in the resource's status."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from base64 import b85decode, b85encode
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Literal, cast
 
-from modelrelease.judge.evidence import EFFECT_WEIGHTS, GATE_STAKES, Counts
+from modelrelease.judge.evidence import GATE_STAKES, Counts
 from modelrelease.judge.latency import Histogram
 from modelrelease.judge.mixture import Mixture
 
 Blame = Literal["errors", "latency", "errors-ceiling", "latency-ceiling", "errors-bake", "latency-bake"]
 
-_VERSION = 3
+_VERSION = 4
 
 _MILLIONTHS = 1e6
 """Logarithms have six decimals (see ``mixture.stored``): whole numbers of these are shorter, and as exact."""
@@ -88,19 +91,20 @@ class State:
     transition: Transition | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Only dicts, lists, strings and numbers; ``from_json`` gives back exactly this state."""
-        stored: dict[str, Any] = {
-            "v": _VERSION,
-            "at": self.cursor_seconds,
-            "step": self.step,
-            "blame": self.blame,
-            "share": self.latency_share,
-            "errors": _metric_to_json(self.errors),
-            "latency": _metric_to_json(self.latency),
-            "buckets": _histograms_to_json((self.stable_before, self.stable_step, self.canary_step)),
-        }
+        """Only dicts, strings and numbers; ``from_json`` gives back exactly this state.
+
+        When and where it is can be read; the numbers of the bets and buckets are packed, and make less than 1 KiB.
+        """
+        stored: dict[str, Any] = {"v": _VERSION, "at": self.cursor_seconds, "step": self.step, "blame": self.blame}
         if self.transition is not None:
             stored["next"] = [self.transition.step, self.transition.left_seconds, self.transition.entered_seconds]
+        histograms = self.stable_before, self.stable_step, self.canary_step
+        stored["packed"] = _packed([
+            self.latency_share,
+            _metric_to_json(self.errors),
+            _metric_to_json(self.latency),
+            *map(_histogram_to_json, histograms),
+        ])  # fmt: skip
         return stored
 
     @staticmethod
@@ -113,21 +117,32 @@ class State:
         try:
             if stored["v"] != _VERSION:
                 raise ValueError(f"a judge state of version {stored['v']}, not {_VERSION}")
-            before, stable, canary = _histograms_from_json(stored["buckets"])
+            latency_share, errors, latency, before, stable, canary = _unpacked(stored["packed"])
             return State(
                 cursor_seconds=float(stored["at"]),
                 step=int(stored["step"]),
                 blame=cast("Blame | None", stored["blame"]),
-                latency_share=float(stored["share"]),
-                errors=_metric_from_json(stored["errors"]),
-                latency=_metric_from_json(stored["latency"]),
-                stable_before=before,
-                stable_step=stable,
-                canary_step=canary,
+                latency_share=float(latency_share),
+                errors=_metric_from_json(errors),
+                latency=_metric_from_json(latency),
+                stable_before=_histogram_from_json(before),
+                stable_step=_histogram_from_json(stable),
+                canary_step=_histogram_from_json(canary),
                 transition=_transition_from_json(stored["next"]) if "next" in stored else None,
             )
-        except (KeyError, TypeError, IndexError, AttributeError) as damaged:
+        except (KeyError, TypeError, IndexError, AttributeError, zlib.error) as damaged:
             raise ValueError(f"a damaged judge state: {damaged!r}") from damaged
+
+
+def _packed(numbers: list[Any]) -> str:
+    """Deflated: digits and repeated bounds take less than half of their text, base 85 included."""
+    text = json.dumps(numbers, separators=(",", ":"), allow_nan=False)
+    return b85encode(zlib.compress(text.encode(), level=9)).decode()
+
+
+def _unpacked(packed: str) -> list[Any]:
+    numbers: list[Any] = json.loads(zlib.decompress(b85decode(packed)))
+    return numbers
 
 
 def _transition_from_json(stored: list[Any]) -> Transition:
@@ -135,42 +150,37 @@ def _transition_from_json(stored: list[Any]) -> Transition:
     return Transition(int(step), float(left), float(entered))
 
 
-def _metric_to_json(metric: MetricState) -> dict[str, Any]:
-    stored: dict[str, Any] = {
-        "phi": metric.dispersion,
-        "r": metric.ratio,
-        "past": list(metric.past),
-        "n": _counts_to_json(metric.step),
-        "m": _mixture_to_json(metric.concurrent),
-    }
-    if metric.bound_ms is not None:
-        stored["tau"] = metric.bound_ms
-    if metric.pending != Counts():
-        stored["wait"] = _counts_to_json(metric.pending)
-    if any(metric.gate):
-        stored["gate"] = _logs_to_json(metric.gate)
-    for name, mixture in (("ceil", metric.ceiling), ("bake", metric.bake)):
-        if mixture is not None:
-            stored[name] = _mixture_to_json(mixture)
-    if metric.bake_limit is not None:
-        stored["limit"] = metric.bake_limit
-    return stored
+def _metric_to_json(metric: MetricState) -> list[Any]:
+    """In the order of the fields: names would take as much room as the numbers."""
+    return [
+        metric.dispersion,
+        metric.ratio,
+        metric.bound_ms,
+        metric.past,
+        _counts_to_json(metric.step),
+        _counts_to_json(metric.pending),
+        _mixture_to_json(metric.concurrent),
+        _logs_to_json(metric.gate),
+        None if metric.ceiling is None else _mixture_to_json(metric.ceiling),
+        None if metric.bake is None else _mixture_to_json(metric.bake),
+        metric.bake_limit,
+    ]
 
 
-def _metric_from_json(stored: Mapping[str, Any]) -> MetricState:
-    bad, requests = stored["past"]
+def _metric_from_json(stored: list[Any]) -> MetricState:
+    phi, ratio, bound_ms, (bad, requests), step, pending, concurrent, gate, ceiling, bake, bake_limit = stored
     return MetricState(
-        dispersion=float(stored["phi"]),
-        ratio=float(stored["r"]),
-        bound_ms=_float_or_none(stored.get("tau")),
+        dispersion=float(phi),
+        ratio=float(ratio),
+        bound_ms=_float_or_none(bound_ms),
         past=(int(bad), int(requests)),
-        step=_counts_from_json(stored["n"]),
-        pending=_counts_from_json(stored["wait"]) if "wait" in stored else Counts(),
-        concurrent=_mixture_from_json(stored["m"]),
-        gate=_logs_from_json(stored.get("gate", 0), len(GATE_STAKES)),
-        ceiling=_mixture_from_json(stored["ceil"]) if "ceil" in stored else None,
-        bake=_mixture_from_json(stored["bake"]) if "bake" in stored else None,
-        bake_limit=_float_or_none(stored.get("limit")),
+        step=_counts_from_json(step),
+        pending=_counts_from_json(pending),
+        concurrent=_mixture_from_json(concurrent),
+        gate=_logs_from_json(gate),
+        ceiling=None if ceiling is None else _mixture_from_json(ceiling),
+        bake=None if bake is None else _mixture_from_json(bake),
+        bake_limit=_float_or_none(bake_limit),
     )
 
 
@@ -186,74 +196,38 @@ def _counts_from_json(stored: Iterable[int]) -> Counts:
     return Counts(*(int(count) for count in stored))
 
 
-def _mixture_to_json(mixture: Mixture) -> list[Any]:
-    """[logarithms, restarts]; one number where all effects have the same."""
-    restarts = mixture.restarts
-    return [_logs_to_json(mixture.logs), restarts[0] if len(set(restarts)) == 1 else list(restarts)]
+def _mixture_to_json(mixture: Mixture) -> list[list[int]]:
+    """[logarithms, restarts]."""
+    return [_logs_to_json(mixture.logs), list(mixture.restarts)]
 
 
-def _mixture_from_json(stored: list[Any]) -> Mixture:
-    logs = _logs_from_json(stored[0], len(EFFECT_WEIGHTS))
-    restarts = stored[1] if isinstance(stored[1], list) else [stored[1]] * len(logs)
-    return Mixture(logs, tuple(int(count) for count in restarts))
+def _mixture_from_json(stored: list[list[int]]) -> Mixture:
+    logs, restarts = stored
+    return Mixture(_logs_from_json(logs), tuple(int(count) for count in restarts))
 
 
-def _logs_to_json(logs: tuple[float, ...]) -> int | list[int]:
-    whole = [round(log * _MILLIONTHS) for log in logs]
-    return whole[0] if len(set(whole)) == 1 else whole
+def _logs_to_json(logs: tuple[float, ...]) -> list[int]:
+    return [round(log * _MILLIONTHS) for log in logs]
 
 
-def _logs_from_json(stored: int | list[int], count: int) -> tuple[float, ...]:
-    whole = stored if isinstance(stored, list) else [stored] * count
-    return tuple(int(log) / _MILLIONTHS for log in whole)
+def _logs_from_json(stored: list[int]) -> tuple[float, ...]:
+    return tuple(int(log) / _MILLIONTHS for log in stored)
+
+
+def _histogram_to_json(histogram: Histogram) -> list[list[float]]:
+    """[bounds, requests per bucket and in none]; per bucket and not cumulative, because most of these are 0 or small.
+
+    JSON has no infinity: it is written as -1.
+    """
+    bounds = [-1 if math.isinf(bound_ms) else _short(bound_ms) for bound_ms in histogram.bounds_ms]
+    return [bounds, [high - low for low, high in pairwise((0, *histogram.at_most, histogram.total))]]
 
 
 def _short(number: float) -> float:
-    if number == math.inf:
-        return -1
     return int(number) if number == int(number) else number
 
 
-def _histograms_to_json(histograms: tuple[Histogram, ...]) -> list[list[list[Any]] | None]:
-    """[bounds, requests per bucket and in none] each, None for an empty one; bounds already given are left out.
-
-    Per bucket and not cumulative, because most of these are 0: [k] stands for k of them. JSON has no infinity: it is
-    written as -1.
-    """
-    stored: list[list[list[Any]] | None] = []
-    given: tuple[float, ...] = ()
-    for histogram in histograms:
-        if not histogram.bounds_ms:
-            stored.append(None)
-            continue
-        bounds = [] if histogram.bounds_ms == given else [_short(bound_ms) for bound_ms in histogram.bounds_ms]
-        cumulative = (0, *histogram.at_most, histogram.total)
-        stored.append([bounds, list(_packed(high - low for low, high in pairwise(cumulative)))])
-        given = histogram.bounds_ms
-    return stored
-
-
-def _packed(counts: Iterable[int]) -> Iterator[int | list[int]]:
-    for count, run in groupby(counts):
-        times = len(list(run))
-        yield from [[times]] if count == 0 and times > 1 else [count] * times
-
-
-def _unpacked(stored: Iterable[int | list[int]]) -> Iterator[int]:
-    for count in stored:
-        yield from [0] * int(count[0]) if isinstance(count, list) else [int(count)]
-
-
-def _histograms_from_json(stored: list[list[list[Any]] | None]) -> tuple[Histogram, ...]:
-    histograms: list[Histogram] = []
-    bounds: tuple[float, ...] = ()
-    for one in stored:
-        if one is None:
-            histograms.append(Histogram())
-            continue
-        given, counts = one
-        if given:
-            bounds = tuple(math.inf if bound == -1 else float(bound) for bound in given)
-        *at_most, total = accumulate(_unpacked(counts))
-        histograms.append(Histogram(bounds, tuple(at_most), total))
-    return tuple(histograms)
+def _histogram_from_json(stored: list[list[float]]) -> Histogram:
+    bounds, counts = stored
+    *at_most, total = accumulate(int(count) for count in counts)
+    return Histogram(tuple(math.inf if bound == -1 else float(bound) for bound in bounds), tuple(at_most), total)

@@ -521,7 +521,7 @@ def test_before_the_first_answer_it_waits() -> None:
     assert (MetricsHealth.WAITING, None) == (seen.health, seen.state)
 
 
-@pytest.mark.parametrize("damage", [{"v": 999}, {"v": 3, "at": 0}])
+@pytest.mark.parametrize("damage", [{"v": 999}, {"v": 4, "at": 0}])
 async def test_a_checkpoint_of_another_version_begins_anew_in_its_step(damage: dict[str, Any]) -> None:
     bench = Bench()
     await bench.begun()
@@ -532,7 +532,7 @@ async def test_a_checkpoint_of_another_version_begins_anew_in_its_step(damage: d
     assert 2 == state.step
 
 
-@pytest.mark.parametrize("damage", [{"v": 1}, {"v": 3, "at": 0}, None], ids=["older", "damaged", "gone"])
+@pytest.mark.parametrize("damage", [{"v": 1}, {"v": 4, "at": 0}, None], ids=["older", "damaged", "gone"])
 @pytest.mark.parametrize("are_pods_new", [False, True], ids=["old-pods", "new-pods"])
 @pytest.mark.parametrize(("errors", "is_bad"), [(0, False), (3, True)])
 async def test_a_checkpoint_that_is_lost_in_a_long_bake_is_made_again_from_before_it(

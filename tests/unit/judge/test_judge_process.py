@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from modelrelease.judge import (
     Arm,
@@ -20,6 +21,7 @@ from modelrelease.judge import (
     begin,
     enter_step,
     history_shortfall,
+    native_bounds,
     observe,
     observe_many,
     seconds_to_gate,
@@ -177,20 +179,33 @@ def test_the_state_of_a_long_release_is_below_a_kibibyte() -> None:
     assert len(json.dumps(baking.to_json(), separators=(",", ":"))) < 1024
 
 
-def test_also_with_istios_buckets_both_ceilings_and_millions_of_requests() -> None:
-    bounds = (0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 3e4, 6e4, 3e5, 6e5, 1.8e6, 3.6e6, math.inf)
-    limited = replace(SECONDS, errors=ErrorTolerance(ceiling=0.2), latency=LatencyTolerance(ceiling_ms=9000.0))
+ISTIO_MS = (0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 3e4, 6e4, 3e5, 6e5, 1.8e6, 3.6e6, math.inf)
+BUCKETS = {
+    "Istio's": tuple(map(float, ISTIO_MS)),
+    "native, in seconds": (*native_bounds(1.0, 65_536.0, unit_ms=1000.0), math.inf),
+    "x 1.25": (*(round(5 * 1.25**power, 1) for power in range(32)), math.inf),
+}
+
+
+@pytest.mark.parametrize("bounds", BUCKETS.values(), ids=BUCKETS)
+@pytest.mark.parametrize("rps", [50, 1_000_000])
+@pytest.mark.parametrize("spread", [0.6, 1.5])
+def test_also_with_many_buckets_both_ceilings_and_millions_of_requests(
+    bounds: tuple[float, ...], rps: int, spread: float
+) -> None:
+    """Log-normal latencies around 60 ms."""
+    limited = replace(SECONDS, errors=ErrorTolerance(ceiling=0.2), latency=LatencyTolerance(ceiling_ms=900.0))
+    within = ndtr(np.log(np.array(bounds) / 60) / spread)
 
     def many(requests: int) -> Arm:
         served = requests - requests // 200
-        within = [0, 0, 0, *(served - requests // (40 * 2**index) for index in range(10)), *[served] * 7]
-        return Arm(requests, requests - served, tuple(map(float, bounds)), tuple(within))
+        return Arm(requests, requests - served, bounds, tuple(int(count) for count in np.round(served * within)))
 
-    state = begin(limited, at_seconds=T, baseline=[window(T - 1, many(30_000_000), Arm(0, 0))])
+    state = begin(limited, at_seconds=T, baseline=[window(T - 1, many(600 * rps), Arm(0, 0))])
     for step, weight in enumerate(limited.weights):
         state = enter_step(state, limited, step=step, at_seconds=state.cursor_seconds)
-        for _ in range(50):
-            seen = many(10_000 * (100 - weight)), many(10_000 * weight)
+        for _ in range(20):
+            seen = many(rps * (100 - weight) // 100), many(rps * weight // 100)
             state = observe(state, limited, window(state.cursor_seconds, *seen))
         text = json.dumps(state.to_json(), separators=(",", ":"))
         assert len(text) < 1024
@@ -219,10 +234,33 @@ def test_a_restart_from_a_checkpoint_reaches_the_same_state() -> None:
     assert state == restarted
 
 
-@pytest.mark.parametrize("stored", [{}, {"v": 2}, {"v": 3}, {"v": 3, "at": 1.0}, {"v": 3, "at": "x"}])
-def test_a_damaged_state_is_refused(stored: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="state"):
-        State.from_json(stored)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"v": 3},
+        {"at": "x"},
+        {"step": None},
+        {"packed": None},
+        {"packed": 7},
+        {"packed": ""},
+        {"packed": "not packed"},
+        {"packed": "c-pO6"},
+        {"packed": "é"},
+        {"next": [1]},
+    ],
+)
+def test_a_damaged_state_is_refused(damage: dict[str, object]) -> None:
+    stored = started().to_json()
+    assert started() == State.from_json(stored)
+    with pytest.raises(ValueError):  # noqa: PT011 the message depends on where the damage is
+        State.from_json(stored | damage)
+
+
+def test_a_state_that_lacks_something_is_refused() -> None:
+    whole = started().to_json()
+    for name in whole:
+        with pytest.raises(ValueError, match="state"):
+            State.from_json({key: value for key, value in whole.items() if key != name})
 
 
 def test_what_happens_in_a_window_does_not_change_how_it_is_judged() -> None:
