@@ -96,12 +96,18 @@ def enter_step(
         left_seconds: up to where on the grid the weight was that of the step before. Windows come late, and those until
             then still count, in that step: of a step that lasts three times as long as windows take to come, a third
             would never be judged. None: all before ``at_seconds`` that is not judged yet is left out.
+
+    Raises:
+        ValueError: the settings have no such step.
     """
+    if not 0 <= step < len(settings.weights):
+        raise ValueError(f"step {step} of {len(settings.weights)}")
     if state.transition is not None:
         left_seconds = state.transition.left_seconds
-    following = replace(state, transition=Transition(step, left_seconds or state.cursor_seconds, at_seconds))
-    is_over = left_seconds is None or left_seconds <= state.cursor_seconds
-    return entered(following, settings) if is_over else following
+    elif left_seconds is None:
+        left_seconds = state.cursor_seconds
+    following = replace(state, transition=Transition(step, left_seconds, at_seconds))
+    return entered(following, settings) if left_seconds <= state.cursor_seconds else following
 
 
 def entered(state: State, settings: Settings) -> State:

@@ -417,6 +417,22 @@ def test_a_step_begins_while_the_one_before_is_still_judged() -> None:
     assert spared.errors.concurrent.log_evidence < after.errors.concurrent.log_evidence
 
 
+def test_time_may_begin_at_nothing() -> None:
+    """Seconds are those of the caller's clock; 0.0 is one of them, and not "unknown"."""
+    state = begin(SECONDS, at_seconds=-5.0, baseline=[Window(-6.0, -5.0, arm(3000, 0, 30), arm(0))])
+    state = enter_step(state, SECONDS, step=2, at_seconds=-5.0)
+    leaving = enter_step(state, SECONDS, step=3, at_seconds=2.0, left_seconds=0.0)
+    assert leaving.transition is not None
+    assert (0.0, 2.0) == (leaving.transition.left_seconds, leaving.transition.entered_seconds)
+    assert assess(observe(leaving, SECONDS, window(-1.0, arm(40), arm(10, 10))), SECONDS).rollback
+
+
+@pytest.mark.parametrize("step", [-2, -1, 5])
+def test_a_step_that_is_not_declared_is_refused(step: int) -> None:
+    with pytest.raises(ValueError, match="step"):
+        enter_step(started(), SECONDS, step=step, at_seconds=T)
+
+
 def test_a_canary_that_fails_at_the_end_of_a_step_is_found_before_the_next_one_is_judged() -> None:
     before = healthy(started(), SECONDS, 30)
     at = before.cursor_seconds
