@@ -13,7 +13,7 @@ from modelrelease.api.status import ConditionStatus, ConditionType, Phase
 from modelrelease.ports import Key, Kind, Manifest, Samples, Watched
 from simulation import World
 from simulation.invariants import violations
-from simulation.world import NAME, NAMESPACE, STABLE_IMAGE, virtual_service
+from simulation.world import NAME, NAMESPACE, NEW_IMAGE, STABLE_IMAGE, virtual_service
 
 CANARY = f"{NAME}-canary"
 
@@ -90,6 +90,63 @@ async def test_18_a_third_destination_is_refused_with_a_reason() -> None:
     world.wake()
     await world.run(900, until=is_over)
     assert (Phase.SUCCEEDED, "Succeeded") == outcome(world)
+
+
+def in_phase(phase: Phase, weight: int) -> Callable[[World], bool]:
+    return lambda world: (world.status.phase, world.status.weight) == (phase, weight)
+
+
+def runs(world: World) -> str:
+    """Image of stable."""
+    stable = cast(dict[str, Any], world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, NAME))
+    return str(stable["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+MEDDLED: dict[str, Callable[[dict[str, Any]], None]] = {
+    "scaled": lambda body: body["spec"].update(replicas=0),
+    "edited": lambda body: body["spec"]["template"]["spec"]["containers"][0].update(image="somebody/else:v0"),
+}
+MOMENTS: dict[str, Callable[[World], bool]] = {
+    "first-step": in_phase(Phase.PROGRESSING, 20),
+    "bake": in_phase(Phase.BAKING, 100),
+    "promotion": in_phase(Phase.PROMOTING, 100),
+    "drain": in_phase(Phase.PROMOTING, 0),
+}
+
+
+@pytest.mark.parametrize("wish", [{}, {"promote": "full"}], ids=["nobody-acts", "promote-full"])
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
+@pytest.mark.parametrize("how", ["deleted", *MEDDLED])
+async def test_19_a_canary_that_is_meddled_with_is_no_success(
+    how: str, moment: Callable[[World], bool], wish: dict[str, str]
+) -> None:
+    strategy = {
+        "steps": [{"weight": weight, "minDuration": "5s"} for weight in (20, 100)],
+        "bakeTime": "20s",
+        "drainDelay": "5s",
+        "progressDeadline": "60s",
+    }
+    world = await begun(2, rps=60, strategy=strategy)
+    await world.run(900, until=moment)
+    if how == "deleted":
+        world.cluster.remove(Kind.DEPLOYMENT, NAMESPACE, CANARY)
+    else:
+        world.cluster.edit(Kind.DEPLOYMENT, NAMESPACE, CANARY, MEDDLED[how])
+    world.wake()
+    await world.run(5)
+    for name, value in wish.items():
+        world.annotate(name, value)
+    await world.run(900, until=is_over)
+
+    await world.run(5)
+    by_hand = (
+        ["the canary was deleted at weight 20", "the canary was deleted at weight 100"] if how == "deleted" else []
+    )
+    assert set(violations(world.cluster.history)) <= set(by_hand)
+    assert (world.status.phase is Phase.SUCCEEDED) is (runs(world) == NEW_IMAGE)
+    assert runs(world) in (NEW_IMAGE, STABLE_IMAGE)
+    assert world.weight == 0
+    assert world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY) is None
 
 
 async def test_20_a_stable_without_pods_is_given_nothing_more() -> None:

@@ -38,8 +38,8 @@ SETTLE_SECONDS = 5.0
 def baking(seen: Seen, now: float) -> Decision | None:
     """All traffic on the canary, stable kept at full size for an instant way back."""
     status = seen.status
-    if status.phase is not Phase.BAKING or status.snapshot is None:
-        return None
+    if status.phase is not Phase.BAKING or status.snapshot is None or status.weight == 0:
+        return None  # what bakes serves: in a promotion weight 0 means that stable has the traffic back
     strategy = status.snapshot.strategy
     figures = evidence_sentence(seen.analysis.assessment if seen.analysis is not None else None)
     if seen.spec.paused or status.paused:

@@ -124,11 +124,11 @@ def step_changes(seen: Seen, now: float, step: int) -> dict[str, Any]:
 def come_back(seen: Seen, now: float) -> Decision | None:
     """The canary is available again after a loss (or after the route stood at 0): back to the step's weight."""
     status, canary = seen.status, seen.canary
-    if status.phase not in SHIFTING or status.weight != 0 or status.step == 0 or canary is None:
+    if status.phase not in SHIFTING or status.weight != 0 or status.step == 0:
         return None
     if status.paused or seen.spec.paused:
         return conclude(seen, now, "Paused at weight 0.")
-    if canary.available == 0 or status.snapshot is None:
+    if canary is None or canary.available == 0 or status.snapshot is None:
         return conclude(seen, now, status.message)
     step = _step_to_come_back_to(seen, canary, status.snapshot.strategy, now)
     if step is None:
