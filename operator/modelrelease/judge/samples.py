@@ -1,8 +1,11 @@
-"""What the judge looks at: the requests of both arms in one stretch of time."""
+"""What the judge looks at: the raw samples of both arms, and their requests in one stretch of time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+ArmName = Literal["stable", "canary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +62,25 @@ class Window:
     def __post_init__(self) -> None:
         if not self.start_seconds < self.end_seconds:
             raise ValueError(f"a window from {self.start_seconds} to {self.end_seconds} has no length")
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The raw samples of one Prometheus series.
+
+    arm: the side of the release that the series counts.
+    target: identity of the scraped process (instance or pod). Samples of one target with one timestamp are one scrape.
+    kind: ``requests`` for a counter of requests, ``bucket`` for a bucket of a latency histogram.
+    code: the response code it counts; empty where the series does not tell.
+    is_error: whether that code is a failure, as decided by the caller.
+    bound_ms: the bucket's upper bound (may be infinite); None for ``requests``.
+    samples: (unix seconds, cumulative value), ascending in time. NaN values (staleness marks) are skipped.
+    """
+
+    arm: ArmName
+    target: str
+    kind: Literal["requests", "bucket"]
+    code: str
+    is_error: bool
+    bound_ms: float | None
+    samples: tuple[tuple[float, float], ...]

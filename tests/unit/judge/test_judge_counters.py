@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from modelrelease.judge.counters import GONE_SCRAPES, LOOKBACK_SCRAPES, ArmName, Series, windows
-from modelrelease.judge.samples import Window
+from modelrelease.judge.alignment import LOOKBACK_SCRAPES
+from modelrelease.judge.counters import windows
+from modelrelease.judge.increments import GONE_SCRAPES
+from modelrelease.judge.samples import ArmName, Series, Window
 
 T = 1_790_000_000.0
 Samples = Sequence[tuple[float, float]]
