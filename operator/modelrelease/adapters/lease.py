@@ -154,6 +154,8 @@ class ClusterLease:
         where = self._identity
         found = await self._cluster.get(Kind.LEASE, where.namespace, where.name)
         if found is None:
+            if not self._may_create():
+                return False
             await self._cluster.create(Kind.LEASE, self._written(None))
             return True
         if not self._may_take(cast(dict[str, Any], found)):
@@ -161,6 +163,21 @@ class ClusterLease:
             return False
         await self._cluster.replace(Kind.LEASE, self._written(cast(dict[str, Any], found)))
         return True
+
+    def _may_create(self) -> bool:
+        """Nothing is there: ours and deleted, or nobody whom we know of can still hold it.
+
+        Deleting the object takes no lease from its holder, who goes on writing until it has to renew. Only who never
+        saw a holder cannot know of one, and takes it at once: so it is when the operator was just installed.
+        """
+        if self.is_held():
+            return True
+        now = self._clock.monotonic()
+        if self._renewed_at > -math.inf:
+            # Ours ran out: somebody may have taken over, and renewed, since we looked last.
+            self._renewed_at = -math.inf
+            self._wakes_at = now + self._timing.duration
+        return not now < self._wakes_at < math.inf
 
     def _may_take(self, found: dict[str, Any]) -> bool:
         """Ours, given up, or unchanged for as long as its holder asked for since we first saw it like this."""

@@ -68,6 +68,41 @@ async def test_a_lease_ends_before_anybody_else_may_take_it() -> None:
         assert taken_at == first_look + 30, "the full duration after the first look"
 
 
+async def test_a_deleted_lease_is_still_its_holders() -> None:
+    """A standby that saw who held it waits as for one that is no longer renewed; the holder creates it again."""
+    cluster, clock = FakeCluster(), FakeClock()
+    first, second = candidate(cluster, clock, "first"), candidate(cluster, clock, "second")
+    await first.attempt()
+    await second.attempt()
+    cluster.remove(Kind.LEASE, "operator", "modelrelease")
+    assert not await second.attempt()
+    assert await first.attempt()
+    assert not await second.attempt()
+    clock.advance(5)
+    cluster.remove(Kind.LEASE, "operator", "modelrelease")
+    clock.advance(24)
+    assert not await second.attempt()
+    assert not first.is_held()
+    clock.advance(1)
+    assert await second.attempt(), "the full duration after its last look"
+
+
+async def test_who_finds_a_lapsed_lease_deleted_waits_for_those_who_may_have_taken_it() -> None:
+    cluster, clock = FakeCluster(), FakeClock()
+    first, second = candidate(cluster, clock, "first"), candidate(cluster, clock, "second")
+    await first.attempt()
+    await second.attempt()
+    clock.advance(30)
+    assert await second.attempt(), "the first is frozen meanwhile"
+    cluster.remove(Kind.LEASE, "operator", "modelrelease")
+    assert not await first.attempt()
+    assert second.is_held()
+    clock.advance(29)
+    assert not await first.attempt()
+    clock.advance(1)
+    assert await first.attempt()
+
+
 async def test_renewals_keep_it() -> None:
     cluster, clock = FakeCluster(), FakeClock()
     first, second = candidate(cluster, clock, "first"), candidate(cluster, clock, "second")
