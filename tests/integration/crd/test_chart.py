@@ -116,12 +116,24 @@ def test_everything_optional_is_off_and_one_value_each_switches_it_on(helm: Helm
 
     kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
     assert {(kind, "modelrelease-promote") for kind in kinds} == added("policies.promote=true")
-    assert {(kind, "modelrelease-images") for kind in (*kinds, "ConfigMap")} == added("policies.images.enabled=true")
+    assert {(kind, "modelrelease-images") for kind in kinds} == added("policies.images.enabled=true")
     assert {("ServiceMonitor", "modelrelease-operator")} == added("monitoring.serviceMonitor=true")
     assert {("PrometheusRule", "modelrelease-operator")} == added("monitoring.prometheusRule=true")
     assert {("ConfigMap", "modelrelease-dashboards")} == added("monitoring.dashboards=true")
     gone = base - set(template(helm, "podDisruptionBudget.enabled=false", "networkPolicy.enabled=false"))
     assert {"PodDisruptionBudget", "NetworkPolicy"} == {kind for kind, _, _ in gone}
+
+
+def test_what_the_policy_on_images_asks_for_comes_from_values(helm: Helm) -> None:
+    def variables(*values: str) -> dict[str, str]:
+        documents = template(helm, "policies.images.enabled=true", *values)
+        policy = documents["ValidatingAdmissionPolicy", "", "modelrelease-images"]
+        return {one["name"]: one["expression"] for one in policy["spec"]["variables"]}
+
+    written = yaml.safe_load_all((ROOT / "deploy/policies/images/policy.yaml").read_text(encoding="utf-8"))
+    assert {one["name"]: one["expression"] for one in next(written)["spec"]["variables"]} == variables()
+    asked = variables("policies.images.requireDigest=false", 'policies.images.registries=["ghcr.io/vision"]')
+    assert ("false", '["ghcr.io/vision"]') == (asked["requireDigest"], asked["registries"])
 
 
 def test_dashboards_come_through_the_templates_unchanged(helm: Helm) -> None:

@@ -73,9 +73,15 @@ def _write(
     return installed.kubectl(*words, stdin=json.dumps(body))
 
 
-def configure(installed: ControlPlane, **data: str) -> None:
-    patch = f"--patch={json.dumps({'data': data})}"
-    installed.kubectl("patch", "configmap", POLICY, "--namespace=modelrelease-system", "--type=merge", patch)
+def configure(installed: ControlPlane, **expressions: str) -> None:
+    """The first variables of the policy are what it asks for."""
+    policy = json.loads(installed.kubectl("get", "validatingadmissionpolicy", POLICY, "--output=json"))
+    names = [one["name"] for one in policy["spec"]["variables"]]
+    patch = [
+        {"op": "replace", "path": f"/spec/variables/{names.index(name)}/expression", "value": expression}
+        for name, expression in expressions.items()
+    ]
+    installed.kubectl("patch", "validatingadmissionpolicy", POLICY, "--type=json", f"--patch={json.dumps(patch)}")
 
 
 def refusal(write: Write, *images: str, volume: str = "") -> str:
@@ -87,11 +93,11 @@ def refusal(write: Write, *images: str, volume: str = "") -> str:
 @pytest.fixture
 def registries(installed: ControlPlane, write: Write) -> Iterator[None]:
     """Only from two places; back to everywhere afterwards."""
-    configure(installed, registries="harbor.example.com/vision\n  ghcr.io/ultralytics/ \n")
-    eventually(lambda: "must come from" in refusal(write, f"quay.io/vision/yolov8{DIGEST}"))
+    configure(installed, registries="['harbor.example.com/vision', 'ghcr.io/ultralytics/']")
+    eventually(lambda: not _is_written(write, "elsewhere", f"quay.io/vision/yolov8{DIGEST}"))
     yield
-    configure(installed, registries="")
-    eventually(lambda: bool(write("allowed", f"quay.io/vision/yolov8{DIGEST}", dry_run=True)))
+    configure(installed, registries="[]")
+    eventually(lambda: _is_written(write, "elsewhere", f"quay.io/vision/yolov8{DIGEST}"))
 
 
 def test_an_image_without_digest_is_refused_with_its_name(write: Write) -> None:
