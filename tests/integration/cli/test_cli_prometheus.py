@@ -174,13 +174,36 @@ def test_a_check_finds_what_is_there_and_what_is_not(serving: ControlPlane, addr
     serving.kubectl("delete", "-f", manifest)
     found = {one["about"]: (one["level"], one["message"]) for one in json.loads(result.stdout)["findings"]}
     assert ("good", "ModelReleases are served as this plugin knows them.") == found["resource"]
-    assert ("good", "The operator's role has every verb that it needs.") == found["role"]
+    assert ("good", "The operator's role has every verb that it needs, and its account has the role.") == found["role"]
     assert ("good", "VirtualServices are served as networking.istio.io/v1.") == found["istio"]
     assert ("good", "In namespace measured you may view, release and steer, promote.") == found["you"]
     assert "No operator holds the Lease modelrelease-system/modelrelease-operator" in found["operator"][1]
     assert "series of 2 targets were found." in found[f"{NAME} prometheus"][1]
     assert ("good", "Targets are scraped each 15 s, as configured.") == found[f"{NAME} scrapes"]
     assert ExitCode.FINDINGS == result.exit_code
+
+
+@pytest.mark.parametrize(
+    ("subjects", "expected"),
+    [
+        ([{"kind": "ServiceAccount", "name": "modelrelease-operator", "namespace": "ml-ops"}], "is bound to ml-ops/"),
+        ([], "Nobody has the operator's role"),
+    ],
+    ids=["an-account-elsewhere", "nobody"],
+)
+def test_a_role_that_the_operators_account_has_not_is_found(
+    serving: ControlPlane, subjects: list[dict[str, str]], expected: str
+) -> None:
+    path = "clusterrolebinding/modelrelease-operator"
+    before = json.loads(serving.kubectl("get", path, "--output=json"))["subjects"]
+    bind = ("patch", path, "--type=merge")
+    serving.kubectl(*bind, f"--patch={json.dumps({'subjects': subjects})}")
+    try:
+        result = run(serving, "check", "-o", "json")
+    finally:
+        serving.kubectl(*bind, f"--patch={json.dumps({'subjects': before})}")
+    (role,) = [one for one in json.loads(result.stdout)["findings"] if one["about"] == "role"]
+    assert ("problem", True) == (role["level"], expected in role["message"])
 
 
 def test_a_check_by_somebody_without_rights_says_so(serving: ControlPlane) -> None:

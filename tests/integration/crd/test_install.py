@@ -113,6 +113,23 @@ def test_one_line_adds_scraping_alerts_and_dashboards(installed: ControlPlane, t
     assert {"overview.json", "release.json"} == set(dashboards)
 
 
+def test_in_another_namespace_the_role_goes_to_the_account_there_and_the_policy_needs_nothing(
+    installed: ControlPlane, tmp_path: Path
+) -> None:
+    lines = {"resources": [ROOT / "deploy" / "base"], "components": [ROOT / "deploy" / "policies" / "images"]}
+    relative = {key: [os.path.relpath(path, tmp_path) for path in paths] for key, paths in lines.items()}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({"namespace": "ml-ops"} | relative), encoding="utf-8")
+    documents = list(yaml.safe_load_all(installed.kubectl("kustomize", tmp_path)))
+    account = only(documents, "ServiceAccount")["metadata"]
+    bound = [
+        (subject["namespace"], subject["name"])
+        for kind in ("ClusterRoleBinding", "RoleBinding")
+        for subject in only(documents, kind)["subjects"]
+    ]
+    assert {("ml-ops", "modelrelease-operator")} == {(account["namespace"], account["name"]), *bound}
+    assert "paramKind" not in only(documents, "ValidatingAdmissionPolicy")["spec"]
+
+
 def test_a_pod_is_left_when_nodes_are_drained_and_only_metrics_and_probes_can_be_reached(
     installed: ControlPlane,
 ) -> None:

@@ -164,16 +164,20 @@ async def _own_permissions(connection: Connection) -> Finding:
 
 
 async def _operator_role(connection: Connection, namespace: str) -> Finding:
-    """Whether the operator's role has every verb of the table that it works by."""
+    """Whether the operator's account has, by its role, every verb of the table that it works by."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
     tried = (
-        f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{OPERATOR}",
-        f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/{OPERATOR}",
-        f"/apis/rbac.authorization.k8s.io/v1/namespaces/{connection.namespace}/roles/{OPERATOR}",
+        (f"{rbac}/clusterroles/{OPERATOR}", f"{rbac}/clusterrolebindings/{OPERATOR}"),
+        *(
+            (f"{rbac}/namespaces/{one}/roles/{OPERATOR}", f"{rbac}/namespaces/{one}/rolebindings/{OPERATOR}")
+            for one in dict.fromkeys((namespace, connection.namespace))
+        ),
     )
     try:
-        for path in tried:
-            role = await _read(connection, path, "read the operator's role")
+        for role_path, binding_path in tried:
+            role = await _read(connection, role_path, "read the operator's role")
             if role is not None:
+                binding = await _read(connection, binding_path, "read who has the operator's role")
                 break
         else:
             return problem(
@@ -186,7 +190,27 @@ async def _operator_role(connection: Connection, namespace: str) -> Finding:
         return problem(
             "role", f"The operator's role lacks {', '.join(missing[:4])}; apply deploy/base of this version."
         )
-    return good("role", "The operator's role has every verb that it needs.")
+    accounts = _accounts(binding)
+    if not accounts:
+        return problem("role", f"Nobody has the operator's role: there is no binding {OPERATOR} to an account.")
+    if not {namespace, connection.namespace} & {where for where, _ in accounts}:
+        told = ", ".join(f"{where}/{name}" for where, name in accounts)
+        return problem(
+            "role",
+            f"The operator's role is bound to {told}, but the operator runs in namespace {namespace}: bind it to the "
+            "account there, or name the operator's namespace with --operator-namespace.",
+        )
+    return good("role", "The operator's role has every verb that it needs, and its account has the role.")
+
+
+def _accounts(binding: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Namespace and name of the accounts that a binding names."""
+    subjects = (binding or {}).get("subjects") or []
+    return [
+        (str(one.get("namespace", "")), str(one.get("name", "")))
+        for one in subjects
+        if one.get("kind") == "ServiceAccount"
+    ]
 
 
 def _grants(role: dict[str, Any], wanted: Permission, verb: str) -> bool:
