@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from modelrelease.judge.evidence import (
     Purses,
     alternatives,
     compare,
+    gate_margin,
     log_factors,
     log_factors_alone,
     place,
@@ -175,6 +177,38 @@ def test_no_more_is_staked_than_one_bad_request_needs_to_bring_what_is_missing(c
     assert short_by <= worth(1, 1, short_by) < worth(1, 1, math.inf)
     assert worth(0, 1, math.inf) < worth(0, 1, short_by) < 1
     assert worth(1, 1, math.inf) == worth(1, 1, 1e6)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_what_is_not_staked_counts_for_what_is_missing_and_gates_stake_as_ever(kept: float) -> None:
+    seen = (np.array([x]) for x in (1.0, 1.0, 0.5, 99.0, 1.0, 0.0, 0.01, 1.0, 0.005))
+    case, enough, staked = Comparisons(*seen), 1.8, Purses(np.zeros((1, len(EFFECT_WEIGHTS))), *np.zeros((2, 1)))
+    rollback, gate = compare(case, replace(staked, kept=np.array([kept]), enough=np.array([enough])))
+    assert enough <= kept + float(np.exp(rollback[0]) @ EFFECT_WEIGHTS) < 1.15 * enough
+    assert compare(case, replace(staked, enough=np.array([math.inf])))[1] == pytest.approx(gate)
+
+
+@pytest.mark.parametrize(("ratio", "worse"), [(1.8, True), (2.0, False), (5.0, False)])
+def test_where_everything_is_tolerated_nothing_is_worse(ratio: float, worse: bool) -> None:
+    seen = (np.array([x]) for x in (50.0, 50.0, 100.0, 200.0, ratio, 0.0, 0.0, 1.0, 0.5))
+    rollback, _ = compare(Comparisons(*seen), purses())
+    assert worse is bool(rollback.any())
+
+
+def test_bursts_discount_all_bets_alike() -> None:
+    def factors(phi: float) -> Floats:
+        seen = (np.array([x]) for x in (3.0, 50.0, 1.0, 200.0, 1.1, 0.001, 0.01, phi, 0.01))
+        return np.concatenate(compare(Comparisons(*seen), purses()), axis=1)
+
+    assert factors(1.0) / 4 == pytest.approx(factors(4.0))
+
+
+@pytest.mark.parametrize(("ratio", "increase"), [(1.1, 0.9), (100.0, 0.3), (100.0, 0.0), (1.1, 0.001)])
+def test_a_gate_asks_for_at_most_halfway_between_stables_rate_and_all(ratio: float, increase: float) -> None:
+    rate = 0.02
+    margin = gate_margin(ratio, increase, rate)
+    assert min(0.51, ratio * rate + increase) == pytest.approx(float(margin.limit(rate)))
+    assert min(ratio, 0.51 / rate) == pytest.approx(float(margin.ratio))
 
 
 def test_without_increase_and_for_rare_errors_it_is_the_conditional_binomial_likelihood_ratio() -> None:

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import expon, gamma, lognorm, pareto, weibull_min
 
 from modelrelease.judge.dispersion import ALONE_LIMIT, dispersion
-from modelrelease.judge.latency import Histogram, choose_threshold, quantile_ms, requests_short
+from modelrelease.judge.latency import Histogram, choose_threshold, histogram_of, quantile_ms, requests_short
 from modelrelease.judge.samples import Arm
 
 BOUNDS = (25.0, 50.0, 100.0, 250.0, math.inf)
@@ -131,6 +131,11 @@ def test_failed_requests_are_slow() -> None:
     with_failures = Histogram(BOUNDS, (0, 0, 90, 90, 90), 100)
     assert (10, 100) == with_failures.slower_than(250.0)
     assert (10, 100) == Arm(100, 10, BOUNDS, (0, 0, 90, 90, 90)).slower_than(250.0)
+
+
+def test_a_histogram_that_is_ahead_of_its_count_is_believed() -> None:
+    """A proxy may publish both at different moments; a share above 1 would follow."""
+    assert 7 == histogram_of(Arm(5, 0, BOUNDS, (0, 0, 6, 7, 7), timed=5)).total
 
 
 def test_other_bounds_begin_a_new_histogram() -> None:

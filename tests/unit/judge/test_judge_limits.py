@@ -250,12 +250,15 @@ def expected_logs(bad: int, requests: int, limit: float, phi: float) -> list[flo
 @pytest.mark.parametrize("phi", [1.0, 4.0])
 def test_ceilings_count_the_canary_alone_and_discount_its_bursts(phi: float) -> None:
     settings = settings_of((True, True))
-    state = after(in_step(settings, phi=phi), settings, arm(400, 390, 400), arm(100, 6, 9))
+    settings = replace(settings, latency=LatencyTolerance(ceiling_ms=100.0))  # is a bound itself
+    state = in_step(settings, phi=phi)
+    state = replace(state, latency=replace(state.latency, dispersion=2 * phi))
+    state = after(state, settings, arm(400, 390, 400), arm(100, 6, 9))
     errors, latency = state.errors.ceiling, state.latency.ceiling
     assert errors is not None
     assert latency is not None
     assert expected_logs(6, 100, ERRORS_CEILING, phi) == pytest.approx(errors.logs, abs=2e-6)
-    assert expected_logs(9, 100, SLOW_CEILING, phi) == pytest.approx(latency.logs, abs=2e-6)
+    assert expected_logs(9, 100, SLOW_CEILING, 2 * phi) == pytest.approx(latency.logs, abs=2e-6)
 
 
 @pytest.mark.parametrize("phi", [1.0, 4.0])
@@ -284,6 +287,73 @@ def test_a_bake_has_no_limit_where_nothing_is_known_or_everything_tolerated() ->
     assert in_step(wide, step=4).errors.bake_limit is None
     assert in_step(settings, step=4, known=0).errors.bake_limit is None
     assert in_step(replace(wide, errors=ErrorTolerance(max_ratio=60.0)), step=4).errors.bake_limit is not None
+
+
+def test_a_step_makes_fresh_stakes_where_the_old_ones_are_worth_less() -> None:
+    """A window only where they are worth less by e²; here by 1.8 times. The first fresh one is worth 0.055."""
+    settings = settings_of((True, False))
+    state = with_evidence(in_step(settings), {"errors": UNSTAKED + 0.03, "errors-ceiling": UNSTAKED + 0.03})
+    seen = after(state, settings, arm(400), arm(100))
+    assert seen.errors.ceiling is not None
+    assert {0} == {*seen.errors.concurrent.restarts, *seen.errors.ceiling.restarts}
+    moved = enter_step(state, settings, step=3, at_seconds=20.0)
+    assert moved.errors.ceiling is not None
+    assert {1} == {*moved.errors.concurrent.restarts, *moved.errors.ceiling.restarts}
+    assert moved.errors.concurrent.log_evidence == pytest.approx(math.log(UNSTAKED + 0.03), abs=1e-5)
+
+
+def test_what_waits_at_the_end_of_a_step_is_only_stables_past() -> None:
+    settings = settings_of()
+    state = after(in_step(settings, step=0), settings, arm(98, 7), arm(1, 1))
+    assert (98, 1) == (state.errors.pending.stable, state.errors.pending.canary)
+    moved = enter_step(state, settings, step=1, at_seconds=state.cursor_seconds)
+    assert (0, 0) == (moved.errors.pending.stable, moved.errors.pending.canary)
+    assert (1000 + 7, 100_000 + 98) == moved.errors.past
+
+
+def test_the_first_blame_stays() -> None:
+    settings = settings_of()
+    state = replace(with_evidence(in_step(settings), {"errors": 1e6}), blame="latency")
+    assert "latency" == after(state, settings, arm(4), arm(1)).blame
+
+
+def test_an_arm_without_the_bound_is_not_compared() -> None:
+    settings = settings_of()
+    state = in_step(settings)
+    other = Arm(400, 0, (70.0, math.inf), (300, 400))
+    for stable, canary in ((other, arm(100, 0, 60)), (arm(400), other)):
+        found = after(state, settings, stable, canary)
+        assert state.latency == found.latency
+        assert state.errors != found.errors
+
+
+def test_the_share_of_latency_is_fixed_with_the_first_step() -> None:
+    settings = settings_of()
+    coarse = Window(0.0, 10.0, Arm(5000, 0, (10.0, math.inf), (0, 5000)), arm(0))
+    state = enter_step(begin(settings, at_seconds=10.0, baseline=[coarse]), settings, step=0, at_seconds=10.0)
+    state = after(state, settings, arm(5000, 0, 60), arm(50))
+    moved = enter_step(state, settings, step=1, at_seconds=state.cursor_seconds)
+    assert moved.latency.bound_ms == 100.0
+    assert (0.1, 0.1) == (state.latency_share, moved.latency_share)
+
+
+def test_bursts_are_known_by_metric_and_from_pods_where_they_are_told_apart() -> None:
+    """Both pods stumble together, which costs nothing; and one alone is slow now and then."""
+    settings = settings_of()
+    pods: dict[str, list[Window]] = {"a": [], "b": []}
+    for index in range(60):
+        failed = 40 if index % 6 == 0 else 0
+        for name, windows in pods.items():
+            slow = 30 * (name == "a" and index % 5 == 0)
+            windows.append(Window(10.0 * index, 10.0 * index + 10, arm(1000, failed, failed + slow), arm(0)))
+    both = [
+        Window(a.start_seconds, a.end_seconds, arm(2000, 2 * a.stable.errors, 2 * a.stable.errors), arm(0))
+        for a in pods["a"]
+    ]
+    told = begin(settings, at_seconds=600.0, baseline=both, baseline_by_pod=pods)
+    pooled = begin(settings, at_seconds=600.0, baseline=both)
+    assert told.errors.dispersion == 1.0 < pooled.errors.dispersion
+    assert told.latency.dispersion > 2.0
 
 
 def ceilings_reached(multiple: float, count: int, seed: int) -> dict[Blame, np.ndarray]:

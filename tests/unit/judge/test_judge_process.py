@@ -407,6 +407,7 @@ def test_a_step_begins_while_the_one_before_is_still_judged() -> None:
     assert [0, 0] == [metric.requests_canary for metric in assess(state, SECONDS).metrics]
     assert None is seconds_to_gate(state, SECONDS, canary_rps=0, stable_rps=0)
     assert state is observe(state, SECONDS, window(at + 2, arm(40), arm(10, 10)))
+    assert state is observe(state, SECONDS, window(at + 2, arm(80), arm(20, 20), length=2.0))
     with pytest.raises(ValueError, match="reaches back"):
         observe(state, SECONDS, window(at + 2, arm(120), arm(30), length=3.0))
     after = observe(state, SECONDS, window(at + 4, arm(25), arm(25)))
