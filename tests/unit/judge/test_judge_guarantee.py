@@ -166,6 +166,29 @@ CASES = [
 ]
 
 
+def requests_until_rollback(rng: Rng, rates: Rates, weight: int, per_window: int, count: int = 500) -> Floats:
+    """Canary requests that each of so many releases took; latency is as stable's."""
+    healthy, past = np.full(count, 0.01), np.full(count, 1e6)
+    fleet = Fleet(
+        Settings(weights=(weight, 100)),
+        count,
+        errors_past=(past * rates.stable, past),
+        slow_past=(past * 0.01, past),
+        latency_ratio=np.full(count, 2.0),
+    )
+    sizes = (per_window, round(per_window / rates.traffic_ratio))
+    needed = np.zeros(count)
+    for index in range(1, 700):
+        before = fleet.rolled_back.copy()
+        seen = draw(rng, sizes, np.full(count, rates.canary), np.full(count, rates.stable))
+        fleet.observe(seen, draw(rng, sizes, healthy, healthy))
+        needed[fleet.rolled_back & ~before] = index * per_window
+        if fleet.rolled_back.all():
+            break
+    assert fleet.rolled_back.all()
+    return needed
+
+
 @pytest.mark.parametrize("weight", [5, 50])
 @pytest.mark.parametrize(("name", "stable_rate", "canary_rate", "highest"), CASES)
 def test_detection_is_near_the_information_bound_and_as_planned(
@@ -173,32 +196,23 @@ def test_detection_is_near_the_information_bound_and_as_planned(
 ) -> None:
     """(k) mean requests over the two-sample bound; the planner's mean and 95 % time within 15 %."""
     rng = np.random.default_rng(len(name) + weight)
-    count, settings, kappa = 500, Settings(weights=(weight, 100)), weight / (100 - weight)
-    margin = Margin(RATIO, INCREASE)
-    least = bound(0.01, canary_rate, stable_rate, margin, kappa)
-    per_window = max(1, round(least / 60))
-    healthy, past = np.full(count, 0.01), np.full(count, 1e6)
-    fleet = Fleet(
-        settings,
-        count,
-        errors_past=(past * stable_rate, past),
-        slow_past=(past * 0.01, past),
-        latency_ratio=np.full(count, 2.0),
-    )
-    sizes = (per_window, round(per_window / kappa))
-    needed = np.zeros(count)
-    for index in range(1, 700):
-        before = fleet.rolled_back.copy()
-        seen = draw(rng, sizes, np.full(count, canary_rate), np.full(count, stable_rate))
-        fleet.observe(seen, draw(rng, sizes, healthy, healthy))
-        needed[fleet.rolled_back & ~before] = index * per_window
-        if fleet.rolled_back.all():
-            break
-    assert fleet.rolled_back.all()
+    margin, rates = Margin(RATIO, INCREASE), Rates(canary_rate, stable_rate, weight / (100 - weight))
+    least = bound(0.01, canary_rate, stable_rate, margin, rates.traffic_ratio)
+    needed = requests_until_rollback(rng, rates, weight, max(1, round(least / 60)))
     assert needed.mean() / least <= highest
-    planned = requests_to_detect(settings, Rates(canary_rate, stable_rate, kappa), margin)
+    planned = requests_to_detect(Settings(weights=(weight, 100)), rates, margin)
     assert planned.mean == pytest.approx(needed.mean(), rel=0.15)
     assert planned.quantile(0.95) == pytest.approx(float(np.quantile(needed, 0.95)), rel=0.15)
+
+
+@pytest.mark.parametrize(("stable_rate", "canary_rate"), [(0.005, 0.2), (0.005, 0.5), (0.0005, 0.2)])
+@pytest.mark.parametrize("weight", [5, 20, 50])
+def test_what_is_far_off_is_found_as_planned(stable_rate: float, canary_rate: float, weight: int) -> None:
+    """Nobody bets on 30 to 130 times the tolerated rate; planned as if one did, it took up to 1.4 times as long."""
+    margin, rates = Margin(RATIO, INCREASE), Rates(canary_rate, stable_rate, weight / (100 - weight))
+    needed = requests_until_rollback(np.random.default_rng(weight), rates, weight, 1, count=300)
+    planned = requests_to_detect(Settings(weights=(weight, 100)), rates, margin)
+    assert planned.mean == pytest.approx(needed.mean(), rel=0.15)
 
 
 def test_a_gate_needs_little_more_than_the_bound_and_what_is_planned() -> None:
