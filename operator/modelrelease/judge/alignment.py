@@ -17,7 +17,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from modelrelease.judge.increments import GONE_SCRAPES, Increment, ScrapeTimes, Tally, increments, scrape_times
+from modelrelease.judge.increments import (
+    GONE_SCRAPES,
+    Increment,
+    Restarts,
+    ScrapeTimes,
+    Tally,
+    increments,
+    scrape_times,
+)
 from modelrelease.judge.samples import Arm, Series
 
 LOOKBACK_SCRAPES = 5.0
@@ -69,7 +77,9 @@ class Edge:
 class Edges:
     """The edges of all windows, and what stable counted between two of them."""
 
-    def __init__(self, series: Sequence[Series], scrapes: ScrapeTimes, until: float, scrape_seconds: float) -> None:
+    def __init__(
+        self, series: Sequence[Series], scrapes: ScrapeTimes, restarted: Restarts, until: float, scrape_seconds: float
+    ) -> None:
         targets = {arm: {one.target for one in series if one.arm == arm} for arm in ("stable", "canary")}
         self._have_one_clock = targets["canary"] <= targets["stable"]
         if self._have_one_clock:
@@ -83,7 +93,7 @@ class Edges:
         self._sizes = Counter((one.target, at) for one in stable for at, value in one.samples if not math.isnan(value))
         self._cells: dict[tuple[str, float], list[tuple[Series, Increment]]] = defaultdict(list)
         for one in stable:
-            for increment in increments(one, scrapes, self._gone_seconds):
+            for increment in increments(one, scrapes, restarted, self._gone_seconds):
                 self._cells[one.target, increment.at].append((one, increment))
 
     def at(self, point: float) -> Edge | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from modelrelease.judge.alignment import Edges
-from modelrelease.judge.increments import GONE_SCRAPES, ScrapeTimes, Tally, increments, scrape_times
+from modelrelease.judge.increments import GONE_SCRAPES, Restarts, ScrapeTimes, Tally, increments, restarts, scrape_times
 from modelrelease.judge.samples import ArmName, Series, Window
 
 FRESH_SCRAPES = 1.5
@@ -56,8 +56,9 @@ def windows(
     """
     gone_seconds = GONE_SCRAPES * scrape_interval_seconds
     scrapes = scrape_times(series)
-    counted = _Counted(series, scrapes, after, gone_seconds)
-    edges = Edges(series, scrapes, until, scrape_interval_seconds)
+    restarted = restarts(series, gone_seconds)
+    counted = _Counted(series, scrapes, restarted, after, gone_seconds)
+    edges = Edges(series, scrapes, restarted, until, scrape_interval_seconds)
     found: list[Window] = []
     start = edges.at(after)
     for point in _grid(after, until, interval_seconds):
@@ -108,11 +109,13 @@ class _Ages:
 class _Counted:
     """All increments after the cursor, in order of time, handed out window by window."""
 
-    def __init__(self, series: Sequence[Series], scrapes: ScrapeTimes, after: float, gone_seconds: float) -> None:
+    def __init__(
+        self, series: Sequence[Series], scrapes: ScrapeTimes, restarted: Restarts, after: float, gone_seconds: float
+    ) -> None:
         self._found = sorted(
             (at, index, grown)
             for index, one in enumerate(series)
-            for at, _, grown in increments(one, scrapes, gone_seconds)
+            for at, _, grown in increments(one, scrapes, restarted, gone_seconds)
             if at > after
         )
         self._series = series

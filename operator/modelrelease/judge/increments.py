@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from modelrelease.judge.samples import Arm, Series
@@ -23,12 +23,36 @@ back its first value is its new zero (what happened in the hole, resets included
 ScrapeTimes = dict[str, list[float]]
 """Per target, when any of its series was sampled, ascending, in unix seconds."""
 
+Restarts = frozenset[tuple[str, float]]
+"""(target, unix seconds of a scrape) before which the target's process began again."""
+
 
 def scrape_times(series: Iterable[Series]) -> ScrapeTimes:
     times: dict[str, set[float]] = defaultdict(set)
     for one in series:
         times[one.target].update(at for at, value in one.samples if not math.isnan(value))
     return {target: sorted(found) for target, found in times.items() if found}
+
+
+def restarts(series: Iterable[Series], gone_seconds: float) -> Restarts:
+    """Which scrapes were the first of a process that had begun again, as the counters of its requests show together.
+
+    The one that fell shows it; one that has counted more since than in all the time before does not. Some proxies
+    forget single counters, though: where those that did not fall held more before than the others have counted since,
+    they went on.
+    """
+    since: dict[tuple[str, float], float] = defaultdict(float)
+    held: dict[tuple[str, float], float] = defaultdict(float)
+    for one in series:
+        if one.kind != "requests":
+            continue
+        samples = [sample for sample in one.samples if not math.isnan(sample[1])]
+        for (earlier, before), (at, value) in pairwise(samples):
+            if at - earlier < gone_seconds and value < before:
+                since[one.target, at] += value
+            elif at - earlier < gone_seconds:
+                held[one.target, at] += before
+    return frozenset(scrape for scrape, counted in since.items() if held.get(scrape, 0.0) <= counted)
 
 
 class Increment(NamedTuple):
@@ -39,10 +63,11 @@ class Increment(NamedTuple):
     grown: float
 
 
-def increments(series: Series, scrapes: ScrapeTimes, gone_seconds: float) -> Iterator[Increment]:
+def increments(series: Series, scrapes: ScrapeTimes, restarted: Restarts, gone_seconds: float) -> Iterator[Increment]:
     """One increment per sample of a series.
 
-    A value below the one before is a counter that began again at 0. A series that was not there before counts from 0 if
+    A value below the one before is a counter that began again at 0, and so did all others of its target that did so
+    with it. A series that was not there before counts from 0 if
     its target was scraped successfully shortly before, because then the scrape showed that it had nothing to count yet
     (the first error of a canary makes a new series); else nobody knows since when it counts.
     """
@@ -51,7 +76,8 @@ def increments(series: Series, scrapes: ScrapeTimes, gone_seconds: float) -> Ite
         if math.isnan(value):
             continue
         if before is not None and at - before[0] < gone_seconds:
-            yield Increment(at, before[0], value - before[1] if value >= before[1] else value)
+            goes_on = value >= before[1] and (series.target, at) not in restarted
+            yield Increment(at, before[0], value - before[1] if goes_on else value)
         else:
             since = _scrape_before(scrapes[series.target], at)
             is_new = at - since < gone_seconds

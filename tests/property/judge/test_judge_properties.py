@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from hypothesis import given, settings
@@ -27,6 +26,7 @@ from modelrelease.judge import (
     skip_to,
     windows,
 )
+from modelrelease.judge.samples import ArmName
 
 T = 1_790_000_000.0
 BOUNDS = (50.0, 100.0, math.inf)
@@ -140,27 +140,29 @@ def test_the_cursor_never_goes_back(release: tuple[State, list[Window]], offset:
 def scraped(seed: int) -> tuple[list[Series], dict[str, list[tuple[float, int]]]]:
     """A gateway and pods with jitter, missed scrapes, resets and late series; and per arm what truly happened when.
 
-    A reset to a value above the one before cannot be told from a counter that grew; there are none.
+    A process that begins again takes all its counters with it. None of them is above the value before: that could not
+    be told from one that grew.
     """
     rng = np.random.default_rng(seed)
     series: list[Series] = []
     truth: dict[str, list[tuple[float, int]]] = {"stable": [], "canary": []}
-    arms: tuple[Literal["stable", "canary"], ...] = ("stable", "canary")
+    arms: tuple[ArmName, ...] = ("stable", "canary")
     for target in range(rng.integers(1, 4)):
         phase = round(float(rng.uniform(0, 0.9)), 3)
         missed = rng.random(40) < rng.choice([0.0, 0.1, 0.4])
         times = [T + number + phase for number in range(-8, 30) if not (missed[number + 8] and not missed[number + 9])]
-        for arm in arms:
-            first = 0 if arm == "stable" else int(rng.choice([0, 5, 12]))
-            value, samples = int(rng.integers(0, 1000)) if first == 0 else 0, list[tuple[float, float]]()
-            for index, at in enumerate(times[first:]):
-                grown = int(rng.integers(0, 20))
-                reset = rng.random() < 0.1 and grown < value
-                value = grown if reset else value + grown
-                samples.append((at, float(value)))
-                if (index > 0 or first > 0) and at > T:
-                    truth[arm].append((at, grown))
-            series.append(Series(arm, f"t{target}", "requests", "200", False, None, tuple(samples)))
+        first = {arm: 0 if arm == "stable" else int(rng.choice([0, 5, 12])) for arm in arms}
+        values = {arm: int(rng.integers(0, 1000)) if first[arm] == 0 else 0 for arm in arms}
+        samples: dict[ArmName, list[tuple[float, float]]] = {arm: [] for arm in arms}
+        for index, at in enumerate(times):
+            grown = {arm: int(rng.integers(0, 20)) for arm in arms if index >= first[arm]}
+            reset = rng.random() < 0.1 and all(grown[arm] < values[arm] for arm in grown)
+            for arm, more in grown.items():
+                values[arm] = more if reset else values[arm] + more
+                samples[arm].append((at, float(values[arm])))
+                if index > 0 and at > T:
+                    truth[arm].append((at, more))
+        series += [Series(arm, f"t{target}", "requests", "200", False, None, tuple(samples[arm])) for arm in arms]
     return series, truth
 
 

@@ -73,6 +73,36 @@ def test_a_reset_counts_from_zero() -> None:
     assert [10, 7, 10] == [one.canary.requests for one in found]
 
 
+def test_a_restart_that_one_counter_shows_holds_for_all_of_the_process() -> None:
+    """The new process has failed more often than the one before: five errors, not two more."""
+    canary = [
+        requests("canary", [(-1, 80), (0, 90), (1, 20), (2, 30)]),
+        requests("canary", [(-1, 3), (0, 3), (1, 5), (2, 5)], code="500", error=True),
+        bucket("canary", math.inf, [(-1, 3), (0, 3), (1, 5), (2, 5)], code="500", error=True),
+    ]
+    found = read([requests("stable", counter(40, 2), target="pod-s"), *canary], 2)
+    assert [5, 0] == [one.canary.errors for one in found]
+    assert [25, 10] == [one.canary.requests for one in found]
+    assert [5, 0] == [one.canary.timed for one in found]
+
+
+def test_a_counter_that_its_proxy_forgot_is_no_restart() -> None:
+    """Else all that the others had counted since the proxy began would be taken for requests of this moment."""
+    canary = [
+        requests("canary", [(-1, 100_000), (0, 100_010), (1, 100_020)]),
+        requests("canary", [(-1, 7), (0, 7), (1, 2)], code="500", error=True),
+    ]
+    found = read([requests("stable", counter(40, 1), target="pod-s"), *canary], 1)
+    assert [(12, 2)] == [(one.canary.requests, one.canary.errors) for one in found]
+
+
+def test_a_series_that_was_not_in_the_scrapes_before_counts_from_zero_again() -> None:
+    """A scrape is stored as a whole: what it does not show had nothing to count, however long ago it last had."""
+    errors = requests("canary", [(-4, 3), (3, 5), (4, 6)], code="500", error=True)
+    found = read([requests("stable", counter(40, 4)), requests("canary", counter(10, 4)), errors], 4)
+    assert [0, 0, 5, 1] == [one.canary.errors for one in found]
+
+
 def test_a_late_scrape_extends_the_window_for_both_arms() -> None:
     stable = [requests("stable", counter(40, 4), target="pod-s")]
     late = requests("canary", [(-1, 0), (0, 10), (1, 20), (3, 40), (4, 50)], target="pod-c")
