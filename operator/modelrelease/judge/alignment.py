@@ -62,16 +62,18 @@ class Edge:
 
     def part(self, increment: Increment) -> float:
         """How much of an increment of stable lies before the edge."""
+        at, since, grown = increment
         cut = self.clock_seconds
-        if increment.at <= cut:
-            return increment.grown
-        if not self.moments or increment.since >= cut:
+        if at <= cut:
+            return grown
+        if not self.moments or since >= cut:
             return 0.0
-        return math.floor(increment.grown * (cut - increment.since) / (increment.at - increment.since) + _ROUNDING)
+        return math.floor(grown * (cut - since) / (at - since) + _ROUNDING)
 
     def doubts(self, increment: Increment) -> bool:
         """Whether it is not known on which side of the edge the requests of this increment ended."""
-        return not self.is_steady and increment.since < self.moments[-1] and increment.at > self.moments[0]
+        at, since, _ = increment
+        return not self.is_steady and since < self.moments[-1] and at > self.moments[0]
 
 
 class Edges:
@@ -94,7 +96,7 @@ class Edges:
         self._cells: dict[tuple[str, float], list[tuple[Series, Increment]]] = defaultdict(list)
         for one in stable:
             for increment in increments(one, scrapes, restarted, self._gone_seconds):
-                self._cells[one.target, increment.at].append((one, increment))
+                self._cells[one.target, increment[0]].append((one, increment))
 
     def at(self, point: float) -> Edge | None:
         """The edge at a grid point; None while a scrape of stable is missing that will tell.
@@ -128,10 +130,11 @@ class Edges:
         for target, times in self._stable.items():
             for at in times[bisect_right(times, low) : bisect_right(times, high)]:
                 for one, increment in self._cells[target, at]:
+                    *_, grown = increment
                     inside = max(0.0, ends.part(increment) - begins.part(increment))
                     tally.add(one, inside)
                     if begins.doubts(increment) or ends.doubts(increment):
-                        tally.add_bad_beyond(one, increment.grown - inside)
+                        tally.add_bad_beyond(one, grown - inside)
         return tally.arm()
 
     def _live(self, arm: ScrapeTimes, point: float) -> dict[str, float]:
@@ -167,8 +170,8 @@ class Edges:
     def _counted(self, scrapes: Iterable[tuple[str, int]]) -> Arm:
         tally = Tally()
         for target, index in scrapes:
-            for one, increment in self._cells[target, self._stable[target][index]]:
-                tally.add(one, increment.grown)
+            for one, (_, _, grown) in self._cells[target, self._stable[target][index]]:
+                tally.add(one, grown)
         return tally.arm()
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import NamedTuple
 
 from modelrelease.judge.samples import Arm, Series
 
@@ -23,8 +22,8 @@ back its first value is its new zero (what happened in the hole, resets included
 ScrapeTimes = dict[str, list[float]]
 """Per target, when any of its series was sampled, ascending, in unix seconds."""
 
-Restarts = frozenset[tuple[str, float]]
-"""(target, unix seconds of a scrape) before which the target's process began again."""
+Restarts = Mapping[str, Set[float]]
+"""Per target, the scrapes (unix seconds) that were the first of a process that had begun again."""
 
 
 def scrape_times(series: Iterable[Series]) -> ScrapeTimes:
@@ -35,7 +34,7 @@ def scrape_times(series: Iterable[Series]) -> ScrapeTimes:
 
 
 def restarts(series: Iterable[Series], gone_seconds: float) -> Restarts:
-    """Which scrapes were the first of a process that had begun again, as the counters of its requests show together.
+    """Which processes began again, as the counters of their requests show together.
 
     The one that fell shows it; one that has counted more since than in all the time before does not. Some proxies
     forget single counters, though: where those that did not fall held more before than the others have counted since,
@@ -52,15 +51,16 @@ def restarts(series: Iterable[Series], gone_seconds: float) -> Restarts:
                 since[one.target, at] += value
             elif at - earlier < gone_seconds:
                 held[one.target, at] += before
-    return frozenset(scrape for scrape, counted in since.items() if held.get(scrape, 0.0) <= counted)
+    found: dict[str, set[float]] = {}
+    for (target, at), counted in since.items():
+        if held.get((target, at), 0.0) <= counted:
+            found.setdefault(target, set()).add(at)
+    return found
 
 
-class Increment(NamedTuple):
-    """What a series grew by in (since, at], unix seconds: after one scrape and up to the next."""
-
-    at: float
-    since: float
-    grown: float
+Increment = tuple[float, float, float]
+"""(at, since, grown): what a series grew by after the scrape ``since`` and up to the one ``at``, in unix seconds. Bare,
+because each window needs some thousand of them."""
 
 
 def increments(series: Series, scrapes: ScrapeTimes, restarted: Restarts, gone_seconds: float) -> Iterator[Increment]:
@@ -71,17 +71,18 @@ def increments(series: Series, scrapes: ScrapeTimes, restarted: Restarts, gone_s
     its target was scraped successfully shortly before, because then the scrape showed that it had nothing to count yet
     (the first error of a canary makes a new series); else nobody knows since when it counts.
     """
+    began = restarted.get(series.target, frozenset())
     before: tuple[float, float] | None = None
     for at, value in series.samples:
         if math.isnan(value):
             continue
         if before is not None and at - before[0] < gone_seconds:
-            goes_on = value >= before[1] and (series.target, at) not in restarted
-            yield Increment(at, before[0], value - before[1] if goes_on else value)
+            goes_on = value >= before[1] and at not in began
+            yield at, before[0], value - before[1] if goes_on else value
         else:
             since = _scrape_before(scrapes[series.target], at)
             is_new = at - since < gone_seconds
-            yield Increment(at, since if is_new else at, value if is_new else 0.0)
+            yield at, since if is_new else at, value if is_new else 0.0
         before = (at, value)
 
 
