@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageCms
 from serving_process import ServerProcess
 
 CASES = 300
@@ -41,6 +42,30 @@ def pictures(dice: random.Random) -> list[bytes]:
     ):
         body = BytesIO()
         Image.new(mode, (dice.randint(1, 90), dice.randint(1, 90))).save(body, format=kind)
+        made.append(body.getvalue())
+    return [*made, *pictures_with_metadata(dice)]
+
+
+def pictures_with_metadata(dice: random.Random) -> list[bytes]:
+    """EXIF with a rotation and tags of any type, XMP, a colour profile; and a JPEG of two pictures (MPO)."""
+    image = Image.new("RGB", (dice.randint(1, 90), dice.randint(1, 90)))
+    odd = [(dice.randrange(0x10000), dice.randint(1, 13), dice.randint(1, 9), dice.randbytes(4)) for _ in range(4)]
+    tags = [(0x0112, 3, 1, b"\6\0\0\0"), (0x0131, 11, 1, b"\0\0\x80\x3f"), *odd]
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(tags))
+    exif += b"".join(struct.pack("<HHI4s", *tag) for tag in tags) + bytes(20)
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><tiff:Orientation>6</tiff:Orientation></x:xmpmeta>'
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    made = []
+    for options in (
+        {"format": "JPEG", "exif": exif},
+        {"format": "PNG", "exif": exif},
+        {"format": "JPEG", "xmp": xmp},
+        {"format": "JPEG", "icc_profile": profile},
+        {"format": "PNG", "icc_profile": profile},
+        {"format": "MPO", "save_all": True, "append_images": [image]},
+    ):
+        body = BytesIO()
+        image.save(body, **options)
         made.append(body.getvalue())
     return made
 
@@ -87,7 +112,7 @@ def test_no_request_is_the_servers_fault(start_server: Callable[..., ServerProce
         path, content_type = dice.choice(PATHS) + query_of(dice), dice.choice(TYPES)
         headers = {"content-type": content_type} if content_type else {}
         if dice.random() < 0.1:
-            headers["inference-header-content-length"] = dice.choice(["0", "7", "-1", "x", "99999999"])
+            headers["inference-header-content-length"] = dice.choice(["0", "7", "-1", "x", "99999999", "9" * 4400])
         body = body_of(dice, good)
         answer = server.request("POST", path, body, headers)
         seen[answer.status] += 1

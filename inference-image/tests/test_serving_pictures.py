@@ -3,10 +3,12 @@ from __future__ import annotations
 import struct
 import zlib
 from io import BytesIO
+from itertools import product
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from yolo_serving.errors import BadImage, TooLarge
 from yolo_serving.pictures import Letterbox, decode, fill_input, letterbox
@@ -56,6 +58,63 @@ def test_cmyk_jpeg_becomes_rgb() -> None:
     assert image.mode == "RGB"
     assert red > 230
     assert max(green, blue) < 30
+
+
+FLOAT = 11
+
+
+def with_exif(kind: str, *tags: tuple[int, int, int, bytes]) -> bytes:
+    """A picture of 32 x 16 pixels with these EXIF tags: number, type, count, four bytes of value."""
+    fields = b"".join(struct.pack("<HHI4s", *tag) for tag in tags)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(tags)) + fields + bytes(20)
+    return encoded(Image.new("RGB", (32, 16)), kind, exif=exif)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_an_odd_exif_tag_beside_the_orientation_hinders_nothing(kind: str) -> None:
+    orientation = (0x0112, 3, 1, b"\6\0\0\0")
+    assert decode(with_exif(kind, orientation, (0x0131, FLOAT, 1, b"\0\0\x80\x3f")), 1000).size == (16, 32)
+
+
+def test_exif_that_cannot_be_read_means_upright(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = with_exif("PNG", (0x0112, 3, 1, b"\6\0\0\0"))
+
+    def unreadable(_exif: Image.Exif, _data: bytes) -> None:
+        raise AttributeError
+
+    monkeypatch.setattr(Image.Exif, "load", unreadable)
+    assert decode(body, 1000).size == (32, 16)
+
+
+@pytest.mark.filterwarnings("ignore:::PIL")
+def test_no_metadata_makes_the_decoder_fail() -> None:
+    tags = (0x10E, 0x131, 0x100, 0x11A, 0x128, 0x8769, 0x8825, 0x14A, 0x201, 0x111, 0x2BC, 0x112)
+    values = (b"\0\0\x80\x3f", b"\xff" * 4, b"\x1a\0\0\0")
+    for tag, kind, value, count in product(tags, range(1, 14), values, (1, 2, 0xFFFF)):
+        sizes = {(32, 16), (16, 32)} if tag == 0x112 else {(16, 32)}
+        body = with_exif("JPEG", (0x0112, 3, 1, b"\6\0\0\0"), (tag, kind, count, value))
+        assert decode(body, 1000).size in sizes
+
+
+def test_what_nobody_foresaw_is_the_fault_of_the_picture_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_image: Image.Image) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(JpegImageFile, "load", fail)
+    with pytest.raises(BadImage, match="ZeroDivisionError"):
+        decode(JPEG, 10_000)
+    assert "a picture made the decoder fail" in caplog.text
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_as_pillow_has_it(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    body = encoded(Image.effect_noise((32, 16), 80).convert("RGB"), "PNG", exif=exif)
+    with Image.open(BytesIO(body)) as opened:
+        assert np.array_equal(np.asarray(ImageOps.exif_transpose(opened)), np.asarray(decode(body, 1000)))
 
 
 def test_exif_rotation_is_applied() -> None:

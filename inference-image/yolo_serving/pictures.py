@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import struct
 import warnings
@@ -14,9 +15,11 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from yolo_serving.errors import BadImage, TooLarge
+from yolo_serving.errors import BadImage, Refused, TooLarge
+
+log = logging.getLogger(__name__)
 
 _FORMATS: Final = ("JPEG", "PNG")
 _PAD_VALUE: Final = 114
@@ -28,7 +31,18 @@ _MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _MOST_SCANS: Final = 100
 _MOST_PASSES: Final = 16
 _SIXTEEN_BIT_MODES: Final = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
-# Everything pillow and the codecs below it were seen to raise for damaged files.
+_ORIENTATION_TAG: Final = 0x0112
+# How to turn what the camera stored so that it is upright (Exif 2.3, 4.6.4, tag 274).
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What pillow and the codecs below it usually raise for damaged files.
 _DECODE_ERRORS: Final = (
     OSError,
     SyntaxError,
@@ -87,7 +101,7 @@ def decode(body: bytes, max_pixels: int) -> Image.Image:
             )
         _require_few_scans(body, min(_MOST_SCANS, _MOST_PASSES * max_pixels // max(1, pixels)))
         opened.load()
-        return _rgb(ImageOps.exif_transpose(opened))
+        return _rgb(_upright(opened))
 
 
 def declared_pixels(body: bytes) -> int:
@@ -105,7 +119,30 @@ def _opened(body: bytes) -> Iterator[Image.Image]:
         with Image.open(BytesIO(body), formats=_FORMATS) as opened:
             yield opened
     except _DECODE_ERRORS as error:
-        raise BadImage(f"The body is not a readable JPEG or PNG picture ({_reason(error)}).") from error
+        raise _unreadable(error) from error
+    except (Refused, MemoryError):
+        raise
+    except Exception as error:
+        # Whatever a stranger's bytes lead a codec to is the fault of the bytes; the log tells what to look into.
+        log.warning("a picture made the decoder fail", exc_info=True)
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> BadImage:
+    return BadImage(f"The body is not a readable JPEG or PNG picture ({_reason(error)}).")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF orientation says, or as it is where that cannot be read.
+
+    pillow's own `exif_transpose` writes all of the metadata anew, and fails where a camera gave a tag an odd type.
+    """
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG))
+    except Exception as error:  # noqa: BLE001  # the pixels are there; nothing that stands beside them may hide them
+        log.debug("unreadable EXIF: %s", _reason(error))
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _require_few_scans(body: bytes, most: int) -> None:
