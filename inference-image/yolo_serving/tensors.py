@@ -18,6 +18,8 @@ from yolo_serving.errors import BadTensor
 
 HEADER_LENGTH: Final = "inference-header-content-length"
 _DATATYPE: Final = "FP32"
+# No body has more bytes than that many digits say; Python refuses to read a number of thousands of digits.
+_MOST_LENGTH_DIGITS: Final = 12
 # Of brackets, quotes and commas beside those of the data.
 _MOST_MARKS: Final = 1000
 
@@ -61,8 +63,10 @@ def parse_request(body: bytes, header_length: str | None, spec: TensorSpec) -> I
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
     if header_length is None:
         return body, b""
-    if not header_length.isdecimal() or int(header_length) > len(body):
-        raise BadTensor(f"{HEADER_LENGTH}: {header_length!r} is not a length within the body of {len(body)} bytes.")
+    readable = header_length.isdecimal() and len(header_length) <= _MOST_LENGTH_DIGITS
+    if not readable or int(header_length) > len(body):
+        given = header_length[: _MOST_LENGTH_DIGITS + 1]
+        raise BadTensor(f"{HEADER_LENGTH}: {given!r} is not a length within the body of {len(body)} bytes.")
     return body[: int(header_length)], body[int(header_length) :]
 
 
