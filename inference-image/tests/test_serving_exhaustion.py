@@ -113,6 +113,20 @@ def test_bodies_that_come_slowly_keep_nobody_out(server: ServerProcess) -> None:
             connection.close()
 
 
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/v2/models/tiny/infer"])
+def test_the_deadline_begins_when_the_body_is_here(start_server: Start, path: str) -> None:
+    server = start_server(MODEL_NAME="tiny", MODEL_VERSION="v1", DEADLINE_MILLISECONDS="400")
+    body = form(RED)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+        slow.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:-1])
+        time.sleep(1)
+        slow.sendall(body[-1:])
+        # The open protocol takes no form: that is told, and not that the answer would be late.
+        expected = b"HTTP/1.1 400 " if path.startswith("/v2") else b"HTTP/1.1 200 "
+        assert slow.recv(100)[: len(expected)] == expected
+
+
 def test_bodies_are_bounded_together(start_server: Start) -> None:
     server = start_server(MAX_BODY_BYTES="100000", MAX_HELD_BYTES="150000")
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\n"

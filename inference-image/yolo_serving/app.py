@@ -128,9 +128,10 @@ class _Routes:
 
     async def predict(self, request: Request, options: Annotated[PredictOptions, Query()]) -> Response:
         """Detects objects in one picture: the body (JPEG or PNG), or the one file of a form."""
-        arrived_at = time.monotonic()
         self._predictor.require_place()
         async with self._bodies.read(request) as body:
+            # The deadline is the server's: how slowly a client sends is not its doing.
+            arrived_at = time.monotonic()
             pictures = pictures_in(request, body, self._predictor.most_at_once)
             if len(pictures) != 1:
                 raise BadImage(f"The form has {len(pictures)} files; /predict takes one, /predict/batch several.")
@@ -152,10 +153,10 @@ class _Routes:
 
     async def predict_batch(self, request: Request, options: Annotated[DetectionOptions, Query()]) -> Response:
         """Detects objects in all files of a form, all or none."""
-        arrived_at = time.monotonic()
         self._predictor.require_place()
         thresholds = options.thresholds()
         async with self._bodies.read(request) as body:
+            arrived_at = time.monotonic()
             pictures = pictures_in(request, body, self._predictor.most_at_once)
             await self._predictor.aside(partial(self._predictor.require_pixels, pictures), arrived_at)
             with self._predictor.admitted(len(pictures)):

@@ -108,13 +108,13 @@ class OpenInference:
 
     async def version_infer(self, request: Request, name: str, version: str) -> Response:
         """Raw head for prepared tensors (RGB in 0..1), as JSON or binary."""
-        arrived_at = time.monotonic()
         self._require(name, version)
         self._predictor.require_place()
         async with self._bodies.read(request) as body:
-            return await unless_client_leaves(request, self._answer(request, body, arrived_at))
+            return await unless_client_leaves(request, self._answer(request, body))
 
-    async def _answer(self, request: Request, body: bytes, arrived_at: float) -> Response:
+    async def _answer(self, request: Request, body: bytes) -> Response:
+        arrived_at = time.monotonic()
         header_length = request.headers.get(HEADER_LENGTH)
         # One place until it is known how many inputs there are: reading them takes time and memory too.
         with self._predictor.admitted(prepared=True):
