@@ -3,7 +3,7 @@
 Each line of the input is a window of ten seconds, in which both arms served side by side: stable's requests and how
 many of them failed, then the canary's. An answer is written for each, until there is a verdict:
 
-    printf '950 5 50 0\n940 4 51 9\n' | python examples/judge.py 5
+    printf '950 5 50 0\n940 4 51 9\n940 4 51 9\n' | python examples/judge.py 5
 
 The argument is the canary's weight in percent; it shows the judge when a window holds enough to be compared.
 """

@@ -247,11 +247,13 @@ class Purses:
     logs: logarithms of what each effect has staked, shape (n, 6).
     kept: what all effects together have not staked, a share of 1, shape (n,).
     enough: the worth of all together at which the canary is rolled back, shape (n,).
+    most: the most that a window may add to the logarithm of each effect, shape (n, 6); see ``mixture.most_won``.
     """
 
     logs: Array
     kept: Array
     enough: Array
+    most: Array
 
 
 def compare(these: Comparisons, purses: Purses) -> tuple[Array, Array]:
@@ -269,13 +271,27 @@ def compare(these: Comparisons, purses: Purses) -> tuple[Array, Array]:
     limits = ratios * rate + increases
     rates = np.concatenate((alternatives(limits[:, :1]), np.broadcast_to(rate, (len(rate), len(GATE_STAKES)))), axis=1)
     bets = place(rates, rate, Margin(ratios, increases), traffic_ratio, _COLUMN_PARTS)
-    bets = _no_more_than_needed(these, bets, purses)
+    one_bad = _won_by_one_bad(these, bets)
+    bets = _no_more_than_needed(bets, purses, one_bad)
     grown = log_factors(these.canary_bad[:, np.newaxis], canary, these.stable_bad[:, np.newaxis], stable, bets)
     grown = np.where(both & (limits < 1), grown, 0.0) / these.dispersion[:, np.newaxis]
-    return grown[:, : len(EFFECT_WEIGHTS)], grown[:, len(EFFECT_WEIGHTS) :]
+    # What is left out of a gain only lowers its expectation. One bad request is no burst and counts in full.
+    rollback = np.minimum(grown[:, : len(EFFECT_WEIGHTS)], np.maximum(purses.most, one_bad))
+    return rollback, grown[:, len(EFFECT_WEIGHTS) :]
 
 
-def _no_more_than_needed(these: Comparisons, bets: Bets, purses: Purses) -> Bets:
+def _won_by_one_bad(these: Comparisons, bets: Bets) -> Array:
+    """What one bad request of the canary among good ones adds to the logarithms of the effects, shape (n, 6)."""
+    effects = len(EFFECT_WEIGHTS)
+    canary_lost, canary_served, stable_lost, stable_served = (one[:, :effects] for one in bets.log_outcomes())
+    expected = these.stable * these.stable_rate
+    stable_bad = np.minimum(expected + STABLE_ERRORS * np.sqrt(expected), these.stable)[:, np.newaxis]
+    won: Array = canary_lost + np.maximum(these.canary - 1, 0)[:, np.newaxis] * canary_served
+    won += stable_bad * stable_lost + (these.stable[:, np.newaxis] - stable_bad) * stable_served
+    return won / these.dispersion[:, np.newaxis]
+
+
+def _no_more_than_needed(bets: Bets, purses: Purses, one_bad: Array) -> Bets:
     """The bets with lower stakes where one bad request of the canary would bring more than a rollback takes.
 
     Where requests are few, a bad one may be worth a factor of 90: what it wins beyond the limit is won for nothing, and
@@ -283,13 +299,7 @@ def _no_more_than_needed(these: Comparisons, bets: Bets, purses: Purses) -> Bets
     good ones just suffices (after Fischer, Ramdas 2024). Stakes may be any that the past has chosen: the guarantee
     stays as it is, and only its unused part shrinks.
     """
-    effects = len(EFFECT_WEIGHTS)
-    canary_lost, canary_served, stable_lost, stable_served = (one[:, :effects] for one in bets.log_outcomes())
-    expected = these.stable * these.stable_rate
-    stable_bad = np.minimum(expected + STABLE_ERRORS * np.sqrt(expected), these.stable)[:, np.newaxis]
-    one_bad = canary_lost + np.maximum(these.canary - 1, 0)[:, np.newaxis] * canary_served
-    one_bad += stable_bad * stable_lost + (these.stable[:, np.newaxis] - stable_bad) * stable_served
-    won = purses.logs + one_bad / these.dispersion[:, np.newaxis]
+    won = purses.logs + one_bad
     close = np.flatnonzero(np.max(won, axis=1) > np.log(purses.enough - purses.kept))
     if not close.size:
         return bets
@@ -299,7 +309,7 @@ def _no_more_than_needed(these: Comparisons, bets: Bets, purses: Purses) -> Bets
     gain = after - before
     part = np.divide(missing, gain, out=np.ones_like(missing), where=(missing > 0) & (missing < gain))
     lowered = np.ones_like(bets.canary_stake)
-    lowered[close, :effects] = part[:, np.newaxis]
+    lowered[close, : len(EFFECT_WEIGHTS)] = part[:, np.newaxis]
     return Bets(bets.canary_null, bets.stable_null, bets.canary_stake * lowered, bets.stable_stake * lowered)
 
 

@@ -25,6 +25,11 @@ STALE_LOG = 2.0
 (e^2, about 7): earlier would spend stakes faster than they lose worth, later would react slower to a late bug."""
 
 
+LEAST_WINDOWS: Array = np.array((3.0, 3.0, 3.0, 3.0, 3.0, 2.0))
+"""Windows that it takes at least to win, per effect, what a fresh stake lacks for a rollback. So no burst inside one
+window, however large, rolls back by itself, and none cut by a window's edge unless most requests fail: for an outage,
+two windows must be enough."""
+
 LOST = -60.0
 """A stake of e^-60 is nothing: added to the fresh one that follows, or to the purse, it vanishes in a float's rounding.
 Lower ones are kept as this, which has fewer digits."""
@@ -82,6 +87,18 @@ def kept(restarts: NDArray[np.int64]) -> Array:
 def log_evidence(logs: Array, restarts: NDArray[np.int64]) -> Array:
     """``Mixture.log_evidence`` for arrays whose last axis is the effects."""
     return log_sum_exp(np.log(EFFECT_WEIGHTS) + np.logaddexp(logs, np.log(_unspent(restarts))))
+
+
+def most_won(restarts: NDArray[np.int64], enough: Array) -> Array:
+    """The most that one window may add to the logarithms of the effects (last axis).
+
+    The part of what a fresh stake lacks that ``LEAST_WINDOWS`` leaves to each window; ``enough``: the worth at which
+    the canary is rolled back, without the last axis. The past alone sets it, so evidence stays evidence.
+    """
+    before = np.maximum(restarts, 1)
+    staked = np.where(restarts == 0, START_SHARE, _unspent(before - 1) - _unspent(before))
+    missing: Array = np.log(enough[..., np.newaxis] / (EFFECT_WEIGHTS * staked))
+    return np.maximum(missing, 0.0) / LEAST_WINDOWS
 
 
 def _unspent(stakes: NDArray[np.int64]) -> Array:

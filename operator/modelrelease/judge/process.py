@@ -27,7 +27,7 @@ from modelrelease.judge.evidence import (
     smoothed_rate,
 )
 from modelrelease.judge.latency import TARGET_EXCEEDANCE, histogram_of
-from modelrelease.judge.mixture import Mixture, grown, kept, restart, stored
+from modelrelease.judge.mixture import Mixture, grown, kept, most_won, restart, stored
 from modelrelease.judge.plan import Plan, plan_of
 from modelrelease.judge.samples import Arm, Window
 from modelrelease.judge.settings import Settings
@@ -193,7 +193,7 @@ def _compare(due: Sequence[_Metric]) -> None:
     columns: list[Array] = [*seen, smoothed_rate(bad, requests, typical)]
     before = [metric.concurrent for metric in due]
     logs, restarts = _restarted(before)
-    rollback, gate = compare(Comparisons(*columns), Purses(logs, kept(restarts), enough))
+    rollback, gate = compare(Comparisons(*columns), Purses(logs, kept(restarts), enough, most_won(restarts, enough)))
     gates = stored(_array((metric.gate for metric in due), len(due)) + gate).tolist()
     for metric, mixture, promotion in zip(due, _mixtures(before, grown(logs, rollback), restarts), gates, strict=True):
         metric.concurrent = mixture

@@ -22,7 +22,7 @@ from modelrelease.judge.evidence import (
     gate_log_evidence,
 )
 from modelrelease.judge.latency import TARGET_EXCEEDANCE
-from modelrelease.judge.mixture import START_SHARE, kept, log_evidence, restart
+from modelrelease.judge.mixture import START_SHARE, kept, log_evidence, most_won, restart
 from modelrelease.judge.plan import TYPICAL_ERROR_RATE
 from modelrelease.judge.settings import Settings
 from modelrelease.judge.steps import UNRESOLVED_LATENCY_SHARE
@@ -100,6 +100,7 @@ class MetricFleet:
         judged = waiting.cleared(~due)
         rate = (self.past_bad + PRIOR_BAD) / (self.past + PRIOR_BAD / self.typical_rate)
         logs, restarts = restart(self.logs, self.restarts)
+        enough = np.full(self.count, self.enough)
         grown, gate = compare(
             Comparisons(
                 judged.canary_bad,
@@ -112,7 +113,7 @@ class MetricFleet:
                 self.dispersion,
                 rate,
             ),
-            Purses(logs, kept(restarts), np.full(self.count, self.enough)),
+            Purses(logs, kept(restarts), enough, most_won(restarts, enough)),
         )
         self.logs = np.where(due[:, None], logs, self.logs) + grown
         self.restarts = np.where(due[:, None], restarts, self.restarts)

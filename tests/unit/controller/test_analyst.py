@@ -464,7 +464,7 @@ async def test_what_was_judged_without_pods_is_judged_again_with_them(is_taken_o
     for second in range(60):
         blind.pods = Pods(are_read=second < 10)
         for bench in (seeing, blind):
-            bench.traffic(1, errors=5 if 20 <= second < 30 else 0)
+            bench.traffic(1, errors=5 if 20 <= second < 40 else 0)
             await bench.tick()
     suspected = blind.look()
     assert suspected.assessment is not None

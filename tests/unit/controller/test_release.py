@@ -143,6 +143,13 @@ def _put_pod(world: World, name: str, *, ready: bool = False) -> None:
     world.cluster.put(Kind.POD, cast(Manifest, pod))
 
 
+async def _fail(world: World) -> None:
+    """Three seconds in which the canary fails in half of its requests: one window is a burst, three are evidence."""
+    for _ in range(3):
+        world.metrics.count_each(CANARY, "canary", [5.0] * 12, code="503", namespace=NAMESPACE)
+        await world.run(1)
+
+
 async def _lose(world: World) -> None:
     """The canary is not available any more; the proxies learn of it a moment later, and send requests to nobody."""
     world.canary.crashes = True
@@ -190,6 +197,7 @@ async def test_what_is_lost_with_one_pod_of_several_is_no_evidence_against_the_v
 
 async def test_what_a_canary_does_that_hangs_is_evidence_although_no_container_died() -> None:
     world = await _with_pod()
+    await _fail(world)
     await _lose(world)
     await world.run(8)
     assert (0, "ErrorRateTooHigh") == (world.weight, world.status.outcome_reason)
@@ -197,6 +205,7 @@ async def test_what_a_canary_does_that_hangs_is_evidence_although_no_container_d
 
 async def test_what_a_canary_did_before_it_was_not_ready_for_a_moment_is_judged_before_it_gets_traffic_again() -> None:
     world = await _with_pod()
+    await _fail(world)
     await _lose(world)
     assert (0, 1) == (world.weight, world.status.losses)
     lost_at = len(world.weights)
@@ -208,8 +217,7 @@ async def test_what_a_canary_did_before_it_was_not_ready_for_a_moment_is_judged_
 
 async def test_what_was_before_the_pod_was_asked_to_go_is_still_judged() -> None:
     world = await _with_pod()
-    world.metrics.count_each(CANARY, "canary", [5.0] * 40, code="503", namespace=NAMESPACE)
-    await world.run(1)
+    await _fail(world)
     world.cluster.remove(Kind.POD, NAMESPACE, "p")
     await _lose(world)
     assert (0, 1) == (world.weight, world.status.losses)

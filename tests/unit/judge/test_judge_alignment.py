@@ -170,8 +170,11 @@ class Incidents:
             series += [counter(arm, times, requests - bad), counter(arm, times, bad, error=True)]
         return series
 
-    def rolled_back(self, *, one_clock: bool) -> float:
-        """Share of releases that are rolled back; with ``one_clock`` both arms are taken for one target's."""
+    def suspected(self, *, one_clock: bool) -> float:
+        """Share of releases with evidence against the canary (a purse of more than √e) at any time.
+
+        With ``one_clock`` both arms are taken for one target's.
+        """
         read_windows = [
             read([replace(one, target="gateway") for one in series] if one_clock else series, 280)
             for series in self.seen
@@ -179,16 +182,18 @@ class Incidents:
         before = Window(T - 600, T - 590, Arm(12_000, 60), Arm(0, 0))
         state = begin(self._settings, at_seconds=T, baseline=[before])
         states = [enter_step(state, self._settings, step=0, at_seconds=T)] * len(self.seen)
+        highest = np.zeros(len(self.seen))
         for index in range(max(map(len, read_windows))):
             due = [number for number, found in enumerate(read_windows) if index < len(found)]
             judged = observe_many([(states[number], self._settings, read_windows[number][index]) for number in due])
             for number, after in zip(due, judged, strict=True):
                 states[number] = after
-        return float(np.mean([one.blame is not None for one in states]))
+                highest[number] = max(highest[number], after.errors.concurrent.log_evidence)
+        return float(np.mean(highest > 0.5))
 
 
 def test_an_incident_of_everybody_is_not_blamed_on_the_arm_that_is_scraped_first() -> None:
     """What the same samples give if the moments of the scrapes are not looked at shows that the test can fail."""
     incidents = Incidents(300, seed=8)
-    assert incidents.rolled_back(one_clock=False) <= 0.01
-    assert incidents.rolled_back(one_clock=True) > 0.2
+    assert incidents.suspected(one_clock=False) <= 0.01
+    assert incidents.suspected(one_clock=True) > 0.04

@@ -37,9 +37,10 @@ def binomial(n: int, p: float) -> Floats:
     return np.exp(logs)
 
 
-def purses(count: int = 1, short_by: float = math.inf) -> Purses:
-    """All staked and worth 1, where ``short_by`` times as much is enough for a rollback."""
-    return Purses(np.zeros((count, len(EFFECT_WEIGHTS))), np.zeros(count), np.full(count, short_by))
+def purses(count: int = 1, short_by: float = math.inf, most: float = math.inf) -> Purses:
+    """All staked and worth 1, where ``short_by`` times as much is enough, and a window wins at most e^``most``."""
+    shape = count, len(EFFECT_WEIGHTS)
+    return Purses(np.zeros(shape), np.zeros(count), np.full(count, short_by), np.full(shape, most))
 
 
 def expected_factor(
@@ -182,7 +183,7 @@ def test_no_more_is_staked_than_one_bad_request_needs_to_bring_what_is_missing(c
 @pytest.mark.parametrize("kept", [0.0, 0.5])
 def test_what_is_not_staked_counts_for_what_is_missing_and_gates_stake_as_ever(kept: float) -> None:
     seen = (np.array([x]) for x in (1.0, 1.0, 0.5, 99.0, 1.0, 0.0, 0.01, 1.0, 0.005))
-    case, enough, staked = Comparisons(*seen), 1.8, Purses(np.zeros((1, len(EFFECT_WEIGHTS))), *np.zeros((2, 1)))
+    case, enough, staked = Comparisons(*seen), 1.8, purses()
     rollback, gate = compare(case, replace(staked, kept=np.array([kept]), enough=np.array([enough])))
     assert enough <= kept + float(np.exp(rollback[0]) @ EFFECT_WEIGHTS) < 1.15 * enough
     assert compare(case, replace(staked, enough=np.array([math.inf])))[1] == pytest.approx(gate)
