@@ -35,6 +35,7 @@ def main() -> int:
         "late_onset": lambda: studies.late_onset(300 // part),
         "bake": lambda: studies.bake(300 // part),
         "durations": lambda: studies.durations(200 // part),
+        "bursts": lambda: studies.bursts(3000 // part),
         "young_stable": lambda: young_stable(1000 // part),
         "false_rollbacks": lambda: studies.false_rollbacks(3000 // part),
     }
@@ -67,6 +68,11 @@ def broken(report: dict[str, Any]) -> list[str]:
         f"{row['judge']['share']:.2%} false rollbacks: {row['scenario']} at {row['rps']} requests/s"
         for row in report["false_rollbacks"]
         if row["judge"]["share"] > PROMISED
+    ]
+    lines += [
+        f"{row['judge']['share']:.2%} false rollbacks: bursts of {row['size']} at {row['rps']} requests/s"
+        for row in report["bursts"]
+        if row["pods"] > 1 and row["judge"]["share"] > PROMISED
     ]
     for row in report["detection"]:
         name = f"{row['effect']} at {row['weight']} %, margins {row['margins']}"

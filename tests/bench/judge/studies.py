@@ -27,7 +27,7 @@ from modelrelease.judge.planner import Rates, requests_to_detect
 
 from .bounds import bound
 from .fleet import Fleet, Floats, MetricFleet, Side
-from .traffic import ISTIO_BOUNDS_MS, SCENARIOS, WINDOW_SECONDS, Traffic, slower_share, threshold
+from .traffic import ISTIO_BOUNDS_MS, SCENARIOS, WINDOW_SECONDS, Moment, Traffic, slower_share, threshold
 
 WEIGHTS = (1, 5, 20, 50, 100)
 Row = dict[str, Any]
@@ -68,15 +68,7 @@ def false_rollbacks(count: int) -> list[Row]:
         for name, scenario in SCENARIOS.items():
             rng = np.random.default_rng([rps, len(rows)])
             traffic = Traffic(rng, count, rps, scenario)
-            errors_past, slow_past, phi = traffic.history()
-            fleet = Fleet(
-                Settings(weights=WEIGHTS),
-                count,
-                errors_past=errors_past,
-                slow_past=slow_past,
-                latency_ratio=np.full(count, threshold().ratio),
-                dispersion=(phi, phi),
-            )
+            fleet, phi = _released(traffic)
             rules = {limit: ThresholdRule(count, limit) for limit in (3, 5)}
             steps = round(600 / WINDOW_SECONDS)
             for index in range(4 * steps):
@@ -103,6 +95,51 @@ def false_rollbacks(count: int) -> list[Row]:
                 }
             )
     return rows
+
+
+BURSTS = 5, 10, 20, 40
+
+
+def bursts(count: int) -> list[Row]:
+    """The same where requests fail so many at a time, 0.5 % of them, and φ comes from ten minutes of stable's pods."""
+    rows = []
+    for pods in (4, 1):
+        for rps in (10, 100):
+            for size in BURSTS:
+                rng = np.random.default_rng([pods, rps, size])
+                traffic = Traffic(rng, count, rps, lambda _, size=size: Moment(0.005, burst=size))
+                fleet, phi = _released(traffic, pods)
+                steps = round(600 / WINDOW_SECONDS)
+                for index in range(4 * steps):
+                    if index and index % steps == 0:
+                        fleet.enter_next(np.ones(count, dtype=bool))
+                    drawn = traffic.draw(index * WINDOW_SECONDS / 60, fleet.weights)
+                    fleet.observe(drawn.errors, drawn.slow)
+                rows.append(
+                    {
+                        "pods": pods,
+                        "rps": rps,
+                        "size": size,
+                        "releases": count,
+                        "judge": share_with_limit(int(fleet.rolled_back.sum()), count),
+                        "median_phi": float(np.median(phi)),
+                    }
+                )
+    return rows
+
+
+def _released(traffic: Traffic, pods: int = 4) -> tuple[Fleet, Floats]:
+    """Releases before their first window, and φ of each, from ten minutes of so many stable pods."""
+    errors_past, slow_past, phi = traffic.history(pods=pods)
+    fleet = Fleet(
+        Settings(weights=WEIGHTS),
+        traffic.count,
+        errors_past=errors_past,
+        slow_past=slow_past,
+        latency_ratio=np.full(traffic.count, threshold().ratio),
+        dispersion=(phi, phi),
+    )
+    return fleet, phi
 
 
 EFFECTS: list[tuple[str, str, float, float]] = [
