@@ -4,6 +4,7 @@ ReleaseError
 ├── Retryable            the world may answer differently soon; the key is looked at again after a delay
 │   ├── Conflict         somebody wrote first: drop the decision, read again, decide again
 │   ├── Throttled        the API server asked to wait `retry_after_seconds`
+│   ├── Unauthorized     the API server does not know who asks, also after a new login
 │   └── MetricsUnavailable   Prometheus gave no usable answer; this is no evidence for anything
 ├── Terminal             only a person can change it; said in the `Stalled` condition with `reason`
 │   └── Forbidden        the operator lacks a permission
@@ -33,6 +34,10 @@ class Throttled(Retryable):
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class Unauthorized(Retryable):
+    """The API server does not know who asks (401). In a pod that passes, once the kubelet has renewed the token."""
 
 
 class MetricsUnavailable(Retryable):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -15,8 +17,9 @@ from kubernetes.aio import client
 from prometheus_client import REGISTRY
 
 from modelrelease.adapters.cluster import ApiServer, KubernetesCluster
+from modelrelease.adapters.cluster.server import Call
 from modelrelease.adapters.cluster.server import _resource as counted_resource
-from modelrelease.errors import Conflict, Forbidden, ReleaseError, Retryable, Terminal, Throttled
+from modelrelease.errors import Conflict, Forbidden, ReleaseError, Retryable, Terminal, Throttled, Unauthorized
 from modelrelease.ports import Kind, Manifest
 
 NOW = 1_800_000_000.0
@@ -86,7 +89,7 @@ def status(code: int, message: str, **details: Any) -> dict[str, Any]:
         (400, Terminal, "the object has been modified"),
         (405, Terminal, "the object has been modified"),
         (413, Terminal, "the object has been modified"),
-        (401, Retryable, "(HTTP 401)"),
+        (401, Unauthorized, "(HTTP 401)"),
         (408, Retryable, "(HTTP 408)"),
         (410, Retryable, "(HTTP 410)"),
         (500, Retryable, "(HTTP 500)"),
@@ -355,3 +358,71 @@ async def test_requests_are_counted_with_their_answer_or_its_absence(stub: Stub,
     with pytest.raises(Retryable):
         await cluster.get(Kind.SERVICE, "vision", "detector")
     assert [1, 1, 1] == [count(*each) - old for each, old in zip(asked, before, strict=True)]
+
+
+LOGIN = """
+import json, pathlib
+runs = pathlib.Path({runs!r})
+number = int(runs.read_text()) + 1 if runs.exists() else 1
+runs.write_text(str(number))
+status = {{"token": f"token-{{number}}"}}
+print(json.dumps({{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}}))
+"""
+
+
+class LoggedIn:
+    """A connection by a kubeconfig whose logins come from a program, as in most clouds; each run gives a new token."""
+
+    def __init__(self, folder: Path, stub: Stub, url: str) -> None:
+        self.runs = folder / "runs"
+        self.path = folder / "kubeconfig"
+        self._stub = stub
+        program = {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": sys.executable,
+            "args": ["-c", LOGIN.format(runs=str(self.runs))],
+            "interactiveMode": "Never",
+        }
+        entries = {
+            "clusters": [{"name": "c", "cluster": {"server": url}}],
+            "users": [{"name": "u", "user": {"exec": program}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        }
+        head = {"apiVersion": "v1", "kind": "Config", "current-context": "x"}
+        self.path.write_text(json.dumps(head | entries), encoding="utf-8")
+
+    def knows(self, *tokens: str) -> None:
+        """The API server answers only to these."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            is_known = request.headers.get("Authorization") in {f"Bearer {token}" for token in tokens}
+            return web.json_response({"kind": "Status"}, status=200 if is_known else 401)
+
+        self._stub.answer = answer
+
+
+@pytest_asyncio.fixture
+async def logged_in(stub: Stub, tmp_path: Path) -> AsyncIterator[LoggedIn]:
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", stub.handle)
+    async with TestServer(application) as server:
+        yield LoggedIn(tmp_path, stub, str(server.make_url("")).rstrip("/"))
+
+
+async def test_a_login_that_has_run_out_is_renewed_once_for_all_that_it_held_up(logged_in: LoggedIn) -> None:
+    logged_in.knows("token-1")
+    server = await ApiServer.connect(kubeconfig=logged_in.path)
+    await server.send(Call("GET", "/api", "ask"))
+    logged_in.knows("token-2")
+    await asyncio.gather(*(server.send(Call("GET", "/api", "ask")) for _ in range(3)))
+    await server.close()
+    assert logged_in.runs.read_text() == "2"
+
+
+async def test_somebody_who_is_not_known_after_a_new_login_is_told_so(logged_in: LoggedIn) -> None:
+    logged_in.knows()
+    server = await ApiServer.connect(kubeconfig=logged_in.path)
+    with pytest.raises(Unauthorized):
+        await server.send(Call("GET", "/api", "ask"))
+    await server.close()
+    assert logged_in.runs.read_text() == "2"

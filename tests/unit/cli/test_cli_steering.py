@@ -16,7 +16,7 @@ from modelrelease.cli.commands.steering import Wish, steer
 from modelrelease.cli.commands.wait import Goal, wait_for
 from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.problems import Problem
-from modelrelease.errors import Retryable
+from modelrelease.errors import Retryable, Unauthorized
 from modelrelease.ports import Kind
 from simulation import World
 from simulation.world import NAME, NAMESPACE, NEW_IMAGE
@@ -184,3 +184,15 @@ async def test_waiting_survives_an_api_server_that_is_away(world: World) -> None
     world.cluster.before_read = away
     task = asyncio.ensure_future(waited(world))
     assert (await beside(world, task)).outcome is Outcome.SUCCEEDED
+
+
+async def test_waiting_ends_where_the_api_server_does_not_know_who_asks_any_more(world: World) -> None:
+    reads = iter([None, None, Retryable("no answer"), Unauthorized("who asks? (HTTP 401)")])
+
+    def runs_out(*_: object) -> None:
+        if (error := next(reads)) is not None:
+            raise error
+
+    world.cluster.before_read = runs_out
+    with pytest.raises(Unauthorized):
+        await waited(world)

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 from kubernetes.aio.client.exceptions import ApiException
 
-from modelrelease.errors import Conflict, Forbidden, ReleaseError, Retryable, Terminal, Throttled
+from modelrelease.errors import Conflict, Forbidden, ReleaseError, Retryable, Terminal, Throttled, Unauthorized
 
 _DEFAULT_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 300.0
@@ -34,6 +34,8 @@ def translated(error: ApiException, doing: str, now_seconds: float, who: str = "
         return Forbidden(f"{who} may not {doing}: {sentence}")
     if status == 429:
         return Throttled(text, _wait_seconds(error, now_seconds) or _DEFAULT_WAIT_SECONDS)
+    if status == 401:
+        return Unauthorized(f"{text} (HTTP 401)")
     if status in _FAULTY_REQUESTS:
         return Terminal("Invalid", text)
     passing = Retryable(f"{text} (HTTP {status})")

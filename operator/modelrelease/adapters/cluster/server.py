@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from modelrelease.adapters.cluster.contexts import UNREADABLE, impersonation, is_in_cluster, no_cluster
 from modelrelease.adapters.cluster.refusals import translated
-from modelrelease.errors import Retryable
+from modelrelease.errors import Retryable, Unauthorized
 from modelrelease.telemetry import API_REQUESTS, API_SECONDS
 
 _CONNECT_SECONDS = 5.0
@@ -40,8 +40,15 @@ class NotFoundError(Exception):
     """404, for the caller to interpret: no such object, or no such kind."""
 
 
+Login = Callable[[], Awaitable[client.ApiClient]]
+
+
 class ApiServer:
-    """A connection to one API server; the library reloads the service account's token when it is due."""
+    """A connection to one API server.
+
+    The library reloads the service account's token when it is due. What a kubeconfig gives, such as a token of an exec
+    plugin, is asked for again when the API server does not know it any more.
+    """
 
     def __init__(
         self,
@@ -50,9 +57,12 @@ class ApiServer:
         timeout_seconds: float = 10.0,
         wall: Callable[[], float] = time.time,
         who: str = "The operator",
+        login: Login | None = None,
     ) -> None:
-        """who: begins sentences about a missing permission."""
+        """who: begins sentences about a missing permission. login: gives another client once `api` is not known."""
         self._api = api
+        self._login = login
+        self._renewing = asyncio.Lock()
         self._who = who
         self._timeout_seconds = timeout_seconds
         self._wall = wall
@@ -72,23 +82,13 @@ class ApiServer:
 
         Raises Terminal("NoCluster") when none of them can be read.
         """
-        settings = client.Configuration()
-        settings.client_session_kwargs = {"trust_env": False}
-        try:
-            if is_in_cluster(kubeconfig, context):
-                config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-            else:
-                loading = config.load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=None if kubeconfig is None else str(kubeconfig),
-                    context=context,
-                    client_configuration=settings,
-                    persist_config=False,
-                )
-                loader = await asyncio.wait_for(loading, timeout_seconds)
-                settings.client_session_kwargs["headers"] = impersonation(loader)
-        except (TimeoutError, *UNREADABLE) as error:
-            raise no_cluster(error) from error
-        return cls(client.ApiClient(configuration=settings), timeout_seconds=timeout_seconds, who=who)
+        if is_in_cluster(kubeconfig, context):
+            return cls(_in_pod(), timeout_seconds=timeout_seconds, who=who)
+
+        async def login() -> client.ApiClient:
+            return await _by_kubeconfig(kubeconfig, context, timeout_seconds)
+
+        return cls(await login(), timeout_seconds=timeout_seconds, who=who, login=login)
 
     @property
     def address(self) -> str:
@@ -101,8 +101,26 @@ class ApiServer:
         """The JSON object that the API server answers.
 
         Raises NotFoundError for 404, else what `translated` makes of a refusal; Retryable when no answer came, in which
-        case nobody knows whether a write was applied: read again.
+        case nobody knows whether a write was applied: read again. Terminal("NoCluster") where a login that has run out
+        cannot be renewed.
         """
+        known_as = self._api
+        try:
+            return await self._send(call)
+        except Unauthorized:
+            if self._login is None:
+                raise
+            await self._renew(known_as, self._login)
+        return await self._send(call)
+
+    async def _renew(self, known_as: client.ApiClient, login: Login) -> None:
+        """Log in anew, once for all requests that were refused with the same login."""
+        async with self._renewing:
+            if self._api is known_as:
+                self._api = await login()
+                await known_as.close()  # type: ignore[no-untyped-call]
+
+    async def _send(self, call: Call) -> dict[str, JsonValue]:
         seconds = min(self._timeout_seconds, call.seconds)
         try:
             async with asyncio.timeout(seconds):
@@ -141,6 +159,39 @@ class ApiServer:
         if not 200 <= response.status <= 299:
             raise ApiException(http_resp=response)
         return int(response.status), raw.decode("utf-8")
+
+
+def _settings() -> client.Configuration:
+    settings = client.Configuration()
+    settings.client_session_kwargs = {"trust_env": False}
+    return settings
+
+
+def _in_pod() -> client.ApiClient:
+    """As the pod's service account."""
+    settings = _settings()
+    try:
+        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+    except UNREADABLE as error:
+        raise no_cluster(error) from error
+    return client.ApiClient(configuration=settings)
+
+
+async def _by_kubeconfig(kubeconfig: Path | None, context: str | None, timeout_seconds: float) -> client.ApiClient:
+    """As the user of a kubeconfig."""
+    settings = _settings()
+    try:
+        loading = config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=None if kubeconfig is None else str(kubeconfig),
+            context=context,
+            client_configuration=settings,
+            persist_config=False,
+        )
+        loader = await asyncio.wait_for(loading, timeout_seconds)
+        settings.client_session_kwargs["headers"] = impersonation(loader)
+    except (TimeoutError, *UNREADABLE) as error:
+        raise no_cluster(error) from error
+    return client.ApiClient(configuration=settings)
 
 
 def _resource(path: str) -> str:

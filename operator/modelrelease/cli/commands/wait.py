@@ -25,7 +25,7 @@ from modelrelease.cli.parameters import seconds_of
 from modelrelease.cli.printing import Output, emit
 from modelrelease.cli.problems import Problem
 from modelrelease.cli.releases import Release, read_release
-from modelrelease.errors import Retryable
+from modelrelease.errors import Retryable, Unauthorized
 from modelrelease.ports import Cluster
 
 POLL_SECONDS = 1.0
@@ -129,6 +129,8 @@ class Waiting:
         while time.monotonic() < end:
             try:
                 release = await self._look()
+            except Unauthorized:
+                raise  # waiting does not make anybody known
             except Retryable as error:
                 self._tell((type(error),), f"The API server does not answer; trying again. {error}")
             else:

@@ -22,7 +22,7 @@ from modelrelease.cli.connection import Connection, Target, run_connected
 from modelrelease.cli.options import Name, command, note
 from modelrelease.cli.parameters import seconds_of
 from modelrelease.cli.printing import Output, console, milliseconds, ratio, sparkline
-from modelrelease.errors import Retryable
+from modelrelease.errors import Retryable, Unauthorized
 
 SPARK_WIDTH = 48
 TROUBLED_PODS = 2
@@ -63,7 +63,7 @@ async def looks(connection: Connection, name: str, seconds: float) -> AsyncItera
         try:
             view = await look(connection.cluster, connection.namespace, name)
         except Retryable as error:
-            if not was_under_way:
+            if not was_under_way or isinstance(error, Unauthorized):
                 raise
             note(f"The API server does not answer; trying again. {error}")
         else:
