@@ -161,9 +161,14 @@ class ApiServer:
         return int(response.status), raw.decode("utf-8")
 
 
+def _session(**more: object) -> dict[str, object]:
+    """Keyword arguments of aiohttp's session."""
+    return {"trust_env": False, **more}
+
+
 def _settings() -> client.Configuration:
     settings = client.Configuration()
-    settings.client_session_kwargs = {"trust_env": False}
+    settings.client_session_kwargs = _session()
     return settings
 
 
@@ -188,7 +193,7 @@ async def _by_kubeconfig(kubeconfig: Path | None, context: str | None, timeout_s
             persist_config=False,
         )
         loader = await asyncio.wait_for(loading, timeout_seconds)
-        settings.client_session_kwargs["headers"] = impersonation(loader)
+        settings.client_session_kwargs = _session(headers=impersonation(loader))
     except (TimeoutError, *UNREADABLE) as error:
         raise no_cluster(error) from error
     return client.ApiClient(configuration=settings)
