@@ -46,3 +46,15 @@ def test_what_is_old_is_forgotten_with_the_next_measurement() -> None:
     assert (pace.seconds, pace.stale) == (0.5, True)
     pace.record(0.01)
     assert (pace.seconds, pace.stale) == (0.01, False)
+
+
+def test_what_is_no_picture_makes_the_pace_slower_and_never_faster() -> None:
+    pace = Pace(2)
+    for _ in range(3):
+        pace.record(0.2)
+    for _ in range(20):
+        pace.record_other(0.001)
+    assert pace.seconds == 0.1
+    for _ in range(3):
+        pace.record_other(0.6)
+    assert pace.seconds == 0.3

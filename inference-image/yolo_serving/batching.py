@@ -25,7 +25,7 @@ from yolo_serving.pace import Pace
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Outcome = TypeVar("Outcome")
+Answer = TypeVar("Answer")
 
 # Share of the deadline that the pictures under way may fill: nobody is late when the machine loses half of its speed.
 _DEADLINE_SHARE: Final = 0.5
@@ -168,7 +168,7 @@ class Batcher(Generic[Item, Result]):
         """
         return Ticket(asyncio.get_running_loop().create_future(), arrived_at + self._policy.deadline_seconds)
 
-    async def in_time(self, work: Awaitable[Outcome], arrived_at: float) -> Outcome:
+    async def in_time(self, work: Awaitable[Answer], arrived_at: float) -> Answer:
         """What the work of a request gives that arrived then (monotonic seconds): a ticket's `done`, for one.
 
         Raises DeadlineExceeded at the deadline, wherever the work is then: nobody knows how long it would still take.

@@ -44,3 +44,11 @@ class Pace:
             self._last.append((now, seconds / count / self._workers))
             each = [measured for _, measured in self._last]
             self.seconds = max(statistics.median(each), statistics.median(each[-_RECENT:]))
+
+    def record_other(self, seconds: float) -> None:
+        """One of the workers was busy that long with what was no picture in the end. Any thread.
+
+        It may make the pace slower, never faster: who sends rubbish must not have others promised a quick answer.
+        """
+        if seconds / self._workers >= self.seconds:
+            self.record(seconds)

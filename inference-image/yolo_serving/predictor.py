@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +100,27 @@ class _Ran:
     seconds: float
 
 
+class _Errand(Generic[Result]):
+    """Work for a decoding thread, given up with `drop`.
+
+    The threads' queue keeps what is in it also when its client has left, but then no more than this shell: a body that
+    no place and no limit accounts for any longer must not stay.
+    """
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        self._work: Callable[[], Result] | None = work
+
+    def __call__(self) -> Result:
+        work, self._work = self._work, None
+        if work is None:
+            raise CancelledError
+        return work()
+
+    def drop(self) -> None:
+        """Nobody waits for it any more; if it has begun, it ends."""
+        self._work = None
+
+
 class Predictor:
     """Owns the decoding threads and the batcher; lives in one event loop."""
 
@@ -113,7 +135,7 @@ class Predictor:
             policy = replace(policy, max_batch=model.fixed_batch)
         self._policy = policy
         self._decoding_pace = Pace(decode_threads)
-        # What a decoding thread has not begun with. Sets are changed by one thread at a time.
+        # What a decoding thread has not begun with and somebody waits for. Sets are changed by one thread at a time.
         self._undecoded: set[Ticket[_Ran]] = set()
         self._batcher: Batcher[_Job, _Ran] = Batcher(policy, self._run_batch, self._decoding_pace)
 
@@ -150,9 +172,21 @@ class Predictor:
 
     async def aside(self, function: Callable[[], Result], arrived_at: float) -> Result:
         """Runs what would hold up the event loop in a decoding thread; raises DeadlineExceeded when it is not done."""
-        return await self._batcher.in_time(
-            asyncio.get_running_loop().run_in_executor(self._decoding, function), arrived_at
-        )
+        errand = _Errand(partial(self._run_aside, function))
+        try:
+            return await self._batcher.in_time(
+                asyncio.get_running_loop().run_in_executor(self._decoding, errand), arrived_at
+            )
+        finally:
+            errand.drop()
+
+    def _run_aside(self, function: Callable[[], Result]) -> Result:
+        """Runs in a decoding thread."""
+        started = time.monotonic()
+        try:
+            return function()
+        finally:
+            self._decoding_pace.record_other(time.monotonic() - started)
 
     def require_pixels(self, bodies: Sequence[bytes]) -> None:
         """Raises BadImage or TooLarge where headers say that these pictures cannot be served together."""
@@ -169,10 +203,13 @@ class Predictor:
         """
         ticket = self._batcher.claim(arrived_at)
         self._undecoded.add(ticket)
-        self._decoding.submit(self._queue_picture, body, thresholds, ticket, time.monotonic(), with_canvas)
+        errand = _Errand(partial(self._queue_picture, body, thresholds, ticket, time.monotonic(), with_canvas))
+        self._decoding.submit(errand)
         try:
             ran, queue_seconds = await self._batcher.in_time(ticket.done, arrived_at)
         finally:
+            errand.drop()
+            self._undecoded.discard(ticket)
             del ticket  # as `in_time` does
         job = ran.job
         assert isinstance(job, _PictureJob)  # noqa: S101  # what _queue_picture put
@@ -195,10 +232,12 @@ class Predictor:
         self._undecoded.discard(ticket)
         if ticket.lapsed:
             return
-        wait_seconds = time.monotonic() - submitted_at
+        started = time.monotonic()
+        wait_seconds = started - submitted_at
         try:
             job = self._prepare(body, thresholds, with_canvas=with_canvas)
         except Exception as error:  # noqa: BLE001
+            self._decoding_pace.record_other(time.monotonic() - started)
             self._batcher.fail(ticket, error)
         else:
             job.wait_seconds = wait_seconds
