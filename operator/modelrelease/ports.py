@@ -109,16 +109,17 @@ class Traffic(Protocol):
     """The split of one route between stable and canary."""
 
     async def read(self, namespace: str, reference: RouteReference) -> RouteSeen:
-        """The route as it stands. Raises Terminal with the remedy: VirtualServiceMissing, RouteMissing, RouteAmbiguous,
-        RouteUnsupported."""
+        """The route as it stands. Raises Terminal with the remedy where nothing names the canary, and there is no route
+        to split: VirtualServiceMissing, RouteMissing, RouteAmbiguous, RouteUnsupported."""
 
     async def set_weight(
         self, namespace: str, reference: RouteReference, seen: RouteSeen, weight_percent: int
     ) -> RouteSeen:
         """Give the canary host `weight_percent` of the route in one write guarded by what was `seen`, and return what
-        the API server stored. Everything else in the object stays as it is. Raises Conflict."""
+        the API server stored. Everything else in the object stays as it is. 0 takes the canary's share off in every
+        shape; more raises Terminal where the route cannot be split. Raises Conflict."""
 
-    async def restore(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> RouteSeen:
+    async def restore(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> None:
         """Give the route its original shape back: all traffic to stable, no canary destination."""
 
     async def senders(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> Senders:

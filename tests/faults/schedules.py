@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from modelrelease.errors import Conflict, Forbidden, Retryable, Throttled
 from modelrelease.ports import Kind
-from simulation.history import CANARY, IMAGES, WISHES, History, Killed
+from simulation.history import CANARY, IMAGES, RESHAPED, WISHES, History, Killed
 from simulation.world import NAME
 
 MOST_ACTIONS = 12
@@ -35,7 +35,7 @@ def play(seed: int) -> Schedule:
     actions: list[str] = []
     history = History(lambda what: happened.update([what]), seed=seed)
     try:
-        history.begin(chance.choice((1, 3)))
+        history.begin(chance.choice((1, 3)), names_route=chance.random() < 0.5)
         for _ in range(chance.randint(3, MOST_ACTIONS)):
             name, act = _action(chance, history)
             actions.append(name)
@@ -59,7 +59,7 @@ def _action(chance: random.Random, history: History) -> tuple[str, Callable[[], 
     if exists(Kind.DEPLOYMENT, CANARY):
         possible += [_meddle]
     if exists(Kind.VIRTUAL_SERVICE, NAME):
-        possible += [_weights, _lose_route]
+        possible += [_weights, _lose_route, _reshape_route]
     return chance.choice(possible)(chance, history)
 
 
@@ -139,6 +139,11 @@ def _weights(chance: random.Random, history: History) -> tuple[str, Callable[[],
 def _lose_route(chance: random.Random, history: History) -> tuple[str, Callable[[], None]]:
     seconds = chance.choice((2, 40))
     return f"no route for {seconds} s", lambda: history.lose_the_route(seconds)
+
+
+def _reshape_route(chance: random.Random, history: History) -> tuple[str, Callable[[], None]]:
+    how, seconds = chance.choice(sorted(RESHAPED)), chance.choice((2, 40))
+    return f"the route is reshaped ({how}) for {seconds} s", lambda: history.reshape_the_route(how, seconds)
 
 
 def play_many(first: int, count: int, processes: int, say: Callable[[str], None]) -> Iterator[Schedule]:

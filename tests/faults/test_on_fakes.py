@@ -149,6 +149,103 @@ async def test_19_a_canary_that_is_meddled_with_is_no_success(
     assert world.cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY) is None
 
 
+def _second_route(http: list[Any]) -> None:
+    http.append({"name": "docs", "match": [{"uri": {"prefix": "/docs"}}], "route": [{"destination": {"host": NAME}}]})
+
+
+def _redirect_before(http: list[Any]) -> None:
+    http.insert(0, {"name": "old", "match": [{"uri": {"prefix": "/old"}}], "redirect": {"uri": "/"}})
+
+
+def _copied(http: list[Any]) -> None:
+    http.insert(0, {**http[0], "name": "gold", "match": [{"headers": {"x-gold": {"exact": "yes"}}}]})
+
+
+def _renamed(http: list[Any]) -> None:
+    http[0]["name"] = "main"
+
+
+def _subsets(http: list[Any]) -> None:
+    stable, canary = http[0]["route"]
+    halves = [{"destination": {"host": NAME, "subset": one}, "weight": stable["weight"] // 2} for one in "ab"]
+    http[0]["route"] = [*halves, canary]
+
+
+def _elsewhere(http: list[Any]) -> None:
+    http[0]["route"][0]["destination"] = {"host": "maintenance"}
+
+
+def _canary_alone(http: list[Any]) -> None:
+    http[0]["route"] = http[0]["route"][1:]
+
+
+def _nothing_of_it(http: list[Any]) -> None:
+    http[0]["route"] = [{"destination": {"host": "maintenance"}}]
+
+
+@pytest.mark.parametrize("way", ["abort", "delete", "delete by force", "crash"])
+@pytest.mark.parametrize(
+    ("edit", "name"),
+    [
+        (_second_route, None),
+        (_redirect_before, None),
+        (_copied, None),
+        (_copied, "primary"),
+        (_renamed, "primary"),
+        (_subsets, None),
+        (_elsewhere, None),
+        (_canary_alone, "primary"),
+        (_nothing_of_it, "primary"),
+    ],
+)
+async def test_18_traffic_comes_off_in_whatever_shape_the_route_is(
+    edit: Callable[[list[Any]], None], name: str | None, way: str
+) -> None:
+    world = await begun(**({} if name is None else {"traffic": {"route": name}}))
+    await world.run(600, until=has_weight(20))
+    world.touch(Kind.VIRTUAL_SERVICE, NAME, lambda body: edit(body["spec"]["http"]))
+    await world.run(3)
+    match way:
+        case "abort":
+            world.annotate("abort", "true")
+        case "crash":
+            world.canary.crashes = True
+            world.wake()
+        case _:
+            world.cluster.remove(Kind.MODEL_RELEASE, NAMESPACE, NAME, force=way == "delete by force")
+            world.wake()
+    await world.run(5)
+    assert world.weight == 0, world.status.message
+    if way == "crash":
+        world.annotate("abort", "true")
+    await world.run(40, until=lambda one: not one.exists(Kind.DEPLOYMENT, CANARY))
+    assert CANARY not in repr(world.cluster.peek(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME))
+    assert [] == violations(world.cluster.history)
+
+
+@pytest.mark.parametrize("edit", [_second_route, _renamed])
+async def test_18_the_judge_sees_while_the_canary_has_traffic(edit: Callable[[list[Any]], None]) -> None:
+    world = await begun(rps=100, traffic={"route": "primary"})
+    await world.run(600, until=has_weight(20))
+    world.touch(Kind.VIRTUAL_SERVICE, NAME, lambda body: edit(body["spec"]["http"]))
+    world.canary.error_rate = 1.0
+    await world.run(60, until=is_over)
+    assert (Phase.ROLLED_BACK, "ErrorRateTooHigh") == outcome(world)
+
+
+async def test_18_a_route_that_is_added_keeps_no_release_up() -> None:
+    """Which of them is managed is told by the canary, also where no name was ever given."""
+    world = await begun()
+    await world.run(600, until=has_weight(20))
+    world.touch(Kind.VIRTUAL_SERVICE, NAME, lambda body: _second_route(body["spec"]["http"]))
+    await world.run(900, until=is_over)
+    assert (Phase.SUCCEEDED, "Succeeded") == outcome(world)
+    expected: Any = virtual_service()
+    _second_route(expected["spec"]["http"])
+    found: Any = world.cluster.peek(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME)
+    assert expected["spec"] == found["spec"]
+
+
 async def test_20_a_stable_without_pods_is_given_nothing_more() -> None:
     """A canary that serves keeps what it has, and the release goes on once there is something to compare with."""
     world = await begun(replicas=2)

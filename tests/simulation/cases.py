@@ -55,6 +55,14 @@ def check(case: Case) -> Decision:
 
 BACK = {"phase": Phase.ROLLING_BACK, "weight": 0}
 
+
+def odd_route(weight: int) -> dict[str, Any]:
+    """Somebody edited the route under way: it names the canary, and cannot be split any more."""
+    problem = ("RouteMissing", "It was renamed.")
+    route = route_seen(weight, has_canary=True, is_consistent=False, problem=problem)
+    return {"route": route, "route_problem": problem}
+
+
 THIRD = route_seen(0, has_canary=True, is_consistent=False)
 ROLLING: dict[str, Any] = {
     "weight": 0,

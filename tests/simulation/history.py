@@ -93,11 +93,11 @@ class History:
 
     # --- the beginning
 
-    def begin(self, replicas: int) -> None:
+    def begin(self, replicas: int, *, names_route: bool = False) -> None:
         self.world.deploy_stable(replicas)
         self.world.cluster.put(Kind.AUTOSCALER, _autoscaler())
         self._seconds(20)
-        self.world.apply()
+        self.world.apply(traffic={"route": "primary"} if names_route else {})
         self._seconds(8)
 
     # --- people
@@ -163,6 +163,14 @@ class History:
         self._seconds(seconds)
         self.world.cluster.put(Kind.VIRTUAL_SERVICE, virtual_service())
         self.world.wake()
+        self._seconds(2)
+
+    def reshape_the_route(self, how: str, seconds: int) -> None:
+        """Somebody edits the route itself, and takes that back after a while; see RESHAPED."""
+        reshape, undo = RESHAPED[how]
+        self.world.touch(Kind.VIRTUAL_SERVICE, NAME, lambda body: reshape(body["spec"]["http"]))
+        self._seconds(seconds)
+        self.world.touch(Kind.VIRTUAL_SERVICE, NAME, lambda body: undo(body["spec"]["http"]))
         self._seconds(2)
 
     def prometheus(self, down: bool) -> None:
@@ -279,6 +287,63 @@ def _autoscaler() -> Manifest:
             },
         },
     )
+
+
+def _managed(http: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(route for route in http if "name" not in route or route["name"] != "docs")
+
+
+def _rename(name: str) -> Callable[[list[dict[str, Any]]], None]:
+    return lambda http: _managed(http).update(name=name)
+
+
+def _add_another(http: list[dict[str, Any]]) -> None:
+    http.append({"name": "docs", "match": [{"uri": {"prefix": "/docs"}}], "route": [{"destination": {"host": NAME}}]})
+
+
+def _take_it_out(http: list[dict[str, Any]]) -> None:
+    http[:] = [_managed(http)]
+
+
+def _move(host: str, to: str) -> Callable[[list[dict[str, Any]]], None]:
+    def change(http: list[dict[str, Any]]) -> None:
+        for entry in _managed(http)["route"]:
+            if entry["destination"]["host"] == host:
+                entry["destination"]["host"] = to
+
+    return change
+
+
+def _split_stable(http: list[dict[str, Any]]) -> None:
+    """Into two subsets, each with half of what stable has."""
+    route = _managed(http)
+    stable, *rest = sorted(route["route"], key=lambda entry: "canary" in entry["destination"]["host"])
+    weight = stable.get("weight", 100)
+    halves = (weight - weight // 2, weight // 2)
+    subsets = [
+        {"destination": {**stable["destination"], "subset": name}, "weight": half}
+        for name, half in zip("ab", halves, strict=True)
+    ]
+    route["route"] = [*subsets, *rest]
+
+
+def _join_stable(http: list[dict[str, Any]]) -> None:
+    route = _managed(http)
+    first, second, *rest = route["route"]
+    del first["destination"]["subset"]
+    first["weight"] += second["weight"]
+    if not rest:
+        del first["weight"]  # as it was
+    route["route"] = [first, *rest]
+
+
+RESHAPED = {
+    "another route": (_add_another, _take_it_out),
+    "renamed": (_rename("main"), _rename("primary")),
+    "stable elsewhere": (_move(NAME, "maintenance"), _move("maintenance", NAME)),
+    "stable split": (_split_stable, _join_stable),
+}
+"""Edits by which the managed route cannot be told any more, or not be split; and how each is undone."""
 
 
 def _with_another_image(body: dict[str, Any]) -> None:

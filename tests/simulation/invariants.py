@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from modelrelease.ports import Kind, Manifest
+from simulation.world import canary_share
 
 DECLARED = frozenset({0, 1, 5, 20, 50, 100})
 _AGAINST = ("RollingBack", "RolledBack", "Failed")
@@ -48,14 +49,17 @@ def violations(
 
 
 def _weight(body: dict[str, Any], found: list[str]) -> int:
-    route = body["spec"]["http"][0]["route"]
-    weights = [entry.get("weight", 100 if len(route) == 1 else 0) for entry in route]
-    canary = sum(entry.get("weight", 0) for entry in route if "canary" in entry["destination"]["host"])
-    if sum(weights) != 100:
-        found.append(f"I1: weights add up to {sum(weights)}")
-    if canary not in DECLARED:
-        found.append(f"I1: {canary} is not a declared weight")
-    return int(canary)
+    """The most that any route gives the canary."""
+    shares = [0]
+    for route in body["spec"]["http"]:
+        entries = route.get("route", [])
+        weights = [entry.get("weight", 100 if len(entries) == 1 else 0) for entry in entries]
+        shares.append(canary_share(route))
+        if entries and sum(weights) != 100:
+            found.append(f"I1: weights add up to {sum(weights)}")
+        if shares[-1] not in DECLARED:
+            found.append(f"I1: {shares[-1]} is not a declared weight")
+    return max(shares)
 
 
 def footprint(history: Sequence[tuple[str, Kind, Manifest]]) -> Counter[tuple[str, str, str]]:

@@ -143,10 +143,7 @@ class World:
         manifest = cast(dict[str, Any], self.cluster.peek(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME))
         if manifest is None:
             return 0
-        for entry in manifest["spec"]["http"][0]["route"]:
-            if "canary" in entry["destination"]["host"]:
-                return int(entry.get("weight", 0))
-        return 0
+        return max(map(canary_share, manifest["spec"]["http"]), default=0)
 
     def exists(self, kind: Kind, name: str) -> bool:
         return self.cluster.peek(kind, NAMESPACE, name) is not None
@@ -310,6 +307,13 @@ VIRTUAL_SERVICE: dict[str, Any] = {
         "http": [{"name": "primary", "route": [{"destination": {"host": NAME, "port": {"number": 8000}}}]}],
     },
 }
+
+
+def canary_share(route: dict[str, Any]) -> int:
+    """What an `http` route gives the canary, in per cent: an only destination has all."""
+    entries = route.get("route", [])
+    default = 100 if len(entries) == 1 else 0
+    return sum(entry.get("weight", default) for entry in entries if "canary" in entry["destination"]["host"])
 
 
 def virtual_service() -> Manifest:

@@ -95,7 +95,7 @@ class Gatherer:
             canary_service=canary_service,
             policy_missing=await self._policy_missing(key.namespace, reference, route) if preparing else False,
             route=route if isinstance(route, RouteSeen) else None,
-            route_problem=None if isinstance(route, RouteSeen) else route,
+            route_problem=route.problem if isinstance(route, RouteSeen) else route,
             autoscaler=await _done_without(shifting, self._autoscaler(key.namespace, spec, status)),
             analysis=await self._analysis(key, spec, status, Arms(stable, canary, reference, route), now),
             canary_taken=await self._canary_taken(key, spec) if canary is None and _has_canary(route) else False,
@@ -122,7 +122,7 @@ class Gatherer:
             _bare(key, release, status, spec),
             spec_problem=spec_problem,
             route=route if isinstance(route, RouteSeen) else None,
-            route_problem=None if isinstance(route, RouteSeen) else route,
+            route_problem=route.problem if isinstance(route, RouteSeen) else route,
             analysis=await self._analysis(key, spec, status, Arms(None, None, reference, route, are_read=False), now),
         )
         return Look(release, seen, reference)
@@ -166,7 +166,9 @@ class Gatherer:
     async def _policy_missing(
         self, namespace: str, reference: RouteReference, route: RouteSeen | tuple[str, str]
     ) -> bool:
-        return isinstance(route, RouteSeen) and await self._traffic.policy_missing(namespace, reference, route)
+        if not isinstance(route, RouteSeen) or route.problem is not None:
+            return False
+        return await self._traffic.policy_missing(namespace, reference, route)
 
     async def _autoscaler(self, namespace: str, spec: ModelReleaseSpec, status: ReleaseStatus) -> AutoscalerSeen | None:
         """The HorizontalPodAutoscaler of stable; needed only where it is to be held or put back."""

@@ -194,7 +194,7 @@ def _metrics_unknown(seen: Seen, now: float) -> Decision | None:
 
 
 def _route_missing(seen: Seen, now: float) -> Decision | None:
-    if seen.route is not None:
+    if seen.route is not None and seen.route_problem is None:
         return None
     reason, sentence = seen.route_problem or ("RouteUnknown", "The route could not be read.")
     stable_waits = seen.stable is not None and not runs(seen.spec, seen.status, seen.stable)

@@ -176,8 +176,8 @@ def _canary(seen: Seen, now: float) -> Decision | None:
     return conclude(seen, now, seen.status.outcome_sentence, effect=DeleteCanary(seen.canary.uid))
 
 
-GONE = ("RouteMissing", "VirtualServiceMissing")
-"""Problems of a route that mean that nothing can send traffic to the canary through it."""
+GONE = ("RouteMissing", "RouteAmbiguous", "RouteUnsupported", "VirtualServiceMissing")
+"""Problems of a route that was read: where there is none to see, nothing names the canary."""
 
 
 def _autoscaler(seen: Seen, now: float) -> Decision | None:

@@ -32,11 +32,13 @@ class RouteSeen:
 
     resource_version: str
     weight_percent: int
-    """Canary's weight; 0 where the route has no canary destination."""
+    """Canary's weight; 0 only where no route of the VirtualService gives the canary a share of stable's traffic."""
     has_canary: bool
-    """Whether the canary host is among the destinations, be it with weight 0."""
+    """Whether the canary host is among the destinations of any such route, be it with weight 0."""
     is_consistent: bool
     """False where the managed weights do not add up to 100: somebody else wrote them."""
+    problem: tuple[str, str] | None
+    """(reason, sentence) where the route was edited so that its weight can only go to 0; None where it can be split."""
     is_ours: bool
     """Whether the operator was the last to change the VirtualService's routes, and nobody else asks for the same."""
     manifest: Manifest = field(repr=False)
@@ -160,7 +162,7 @@ class Seen:
     """Whether stable's host has a DestinationRule traffic policy that the canary's host lacks."""
     route: RouteSeen | None
     route_problem: tuple[str, str] | None
-    """(reason, sentence) where the route cannot be read."""
+    """(reason, sentence) where the route cannot be read, or not be split any more."""
     autoscaler: AutoscalerSeen | None
     analysis: AnalysisSeen | None
     conflict: str

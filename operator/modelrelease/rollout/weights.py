@@ -21,10 +21,18 @@ FIGHTS_ALLOWED = 3
 
 def route_gone(seen: Seen, now: float) -> Decision | None:
     """The route cannot be managed: say why, guess nothing, go on when it is back."""
-    if seen.route is not None or seen.status.phase not in ACTIVE:
+    status, route = seen.status, seen.route
+    if status.phase not in ACTIVE or (route is not None and seen.route_problem is None):
         return None
     reason, sentence = seen.route_problem or ("RouteUnknown", "The route could not be read.")
-    has_returned = seen.status.phase is Phase.PROMOTING and seen.status.weight == 0
+    if route is not None:
+        if status.phase is Phase.PROMOTING or (status.phase is Phase.PREPARING and route.weight_percent > 0):
+            return None  # what comes next takes traffic off the canary, which every shape allows
+        sentence = (
+            f"{sentence} The release holds with {route.weight_percent} % on the canary; rollback, abort and deletion "
+            "go on."
+        )
+    has_returned = status.phase is Phase.PROMOTING and status.weight == 0
     if has_returned and (seen.canary is None or reason in GONE):
         return None  # it is not needed any more, and what is gone sends the canary nothing
     return conclude(seen, now, sentence, stall=Stall(reason, sentence))
@@ -78,7 +86,7 @@ def foreign_weight(seen: Seen, now: float) -> Decision | None:
     A write of our own that did not happen leaves the weight that was confirmed last; any other weight is foreign.
     """
     status, route = seen.status, seen.route
-    if route is None or not (status.phase in SHIFTING or _covers(seen)):
+    if route is None or seen.route_problem is not None or not (status.phase in SHIFTING or _covers(seen)):
         return None
     if route.weight_percent == status.weight and route.is_consistent:
         return None

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from modelrelease.errors import Conflict, Retryable, Throttled
 from modelrelease.ports import Kind
-from simulation.history import CANARY, IMAGES, WISHES, History, Killed
+from simulation.history import CANARY, IMAGES, RESHAPED, WISHES, History, Killed
 from simulation.world import NAME
 
 
@@ -28,9 +28,9 @@ class Histories(RuleBasedStateMachine):
     def _exists(self, kind: Kind, name: str = NAME) -> bool:
         return self.history.world.exists(kind, name)
 
-    @initialize(replicas=st.sampled_from([1, 3]))
-    def begin(self, replicas: int) -> None:
-        self.history.begin(replicas)
+    @initialize(replicas=st.sampled_from([1, 3]), names_route=st.booleans())
+    def begin(self, replicas: int, names_route: bool) -> None:
+        self.history.begin(replicas, names_route=names_route)
 
     @rule(image=st.sampled_from(IMAGES), value=st.sampled_from([None, "a", "b"]))
     def ask_for(self, image: str, value: str | None) -> None:
@@ -73,6 +73,11 @@ class Histories(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([2, 40]))
     def lose_the_route(self, seconds: int) -> None:
         self.history.lose_the_route(seconds)
+
+    @precondition(lambda self: self._exists(Kind.VIRTUAL_SERVICE))
+    @rule(how=st.sampled_from(sorted(RESHAPED)), seconds=st.sampled_from([2, 40]))
+    def reshape_the_route(self, how: str, seconds: int) -> None:
+        self.history.reshape_the_route(how, seconds)
 
     @rule(down=st.booleans())
     def prometheus(self, down: bool) -> None:

@@ -46,7 +46,7 @@ def cluster_with_gateway() -> FakeCluster:
 
 async def senders_of(gateways: Gateways, manifest: Manifest) -> Senders:
     route = cast(dict[str, Any], manifest)["spec"]["http"][0]
-    return await gateways.senders(manifest, route)
+    return await gateways.senders(manifest, [route])
 
 
 @pytest.mark.parametrize(

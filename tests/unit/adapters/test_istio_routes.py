@@ -339,6 +339,103 @@ def test_no_http_at_all_is_a_missing_route() -> None:
     assert refused.value.reason == "RouteMissing"
 
 
+IN_TWO = """
+- name: main
+  route:
+  - {destination: {host: detector, subset: a}, weight: 41}
+  - {destination: {host: detector, subset: b}, weight: 40}
+  - {destination: {host: detector-canary}, weight: 19}
+"""
+AWAY = """
+- name: primary
+  route:
+  - {destination: {host: maintenance.vision.svc}, weight: 80}
+  - {destination: {host: detector-canary}, weight: 20}
+"""
+ALONE = """
+- name: primary
+  route:
+  - {destination: {host: detector-canary.vision, port: {number: 80}}}
+"""
+COPIED = """
+- name: gold
+  route:
+  - {destination: {host: detector-canary}, weight: 20}
+  - {destination: {host: detector}, weight: 80}
+- name: primary
+  route:
+  - {destination: {host: detector}, weight: 80}
+  - {destination: {host: detector-canary}, weight: 20}
+"""
+
+
+@pytest.mark.parametrize(
+    ("http", "route", "share", "at_zero", "at_rest"),
+    [
+        (IN_TWO, None, 19, [[51, 49, 0]], [[51, 49]]),
+        (IN_TWO, "primary", 19, [[51, 49, 0]], [[51, 49]]),
+        (AWAY, None, 20, [[100, 0]], [[None]]),
+        (AWAY, "absent", 20, [[100, 0]], [[None]]),
+        (ALONE, "absent", 100, [[0, 100]], [[100]]),
+        (ALONE, None, 100, [[0, 100]], [[100]]),
+        (COPIED, None, 20, [[0, 100], [100, 0]], [[100], [None]]),
+        (COPIED, "absent", 20, [[0, 100], [100, 0]], [[100], [None]]),
+    ],
+    ids=["subsets", "subsets and renamed", "away", "away and renamed", "alone, renamed", "alone", "twice", "renamed"],
+)
+def test_the_canarys_share_comes_off_routes_that_cannot_be_split(
+    http: str, route: str | None, share: int, at_zero: list[list[int]], at_rest: list[list[int | None]]
+) -> None:
+    manifest, asked = virtual_service(http), reference(route)
+    seen = read_route(manifest, asked)
+    assert (share, True, False) == (seen.weight_percent, seen.has_canary, seen.is_consistent)
+    assert seen.problem is not None
+    with pytest.raises(Terminal) as refused:
+        with_weight(manifest, asked, 5)
+    assert seen.problem == (refused.value.reason, str(refused.value))
+    off = with_weight(manifest, asked, 0)
+    assert at_zero == _all_weights(off)
+    assert (0, True) == (read_route(off, asked).weight_percent, read_route(off, asked).has_canary)
+    assert off == with_weight(off, asked, 0)
+    for before in (manifest, off):
+        back = restored(before, asked)
+        assert CANARY not in as_bytes(back)
+        assert at_rest == _all_weights(back)
+
+
+def _all_weights(manifest: Manifest) -> list[list[int | None]]:
+    return [[entry.get("weight") for entry in route["route"]] for route in cast(Any, manifest)["spec"]["http"]]
+
+
+def test_a_copy_of_the_managed_route_is_somebody_elses_weight() -> None:
+    manifest, asked = virtual_service(COPIED), reference("primary")
+    seen = read_route(manifest, asked)
+    assert (20, False, None) == (seen.weight_percent, seen.is_consistent, seen.problem)
+    changed = with_weight(manifest, asked, 50)
+    assert [[0, 100], [50, 50]] == _all_weights(changed)
+    assert read_route(changed, asked).is_consistent
+    assert CANARY not in as_bytes(restored(changed, asked))
+
+
+def test_the_route_with_the_canary_is_the_managed_one_among_several() -> None:
+    """Nobody needs to have given it a name before somebody adds another."""
+    split = with_weight(virtual_service(PLAIN), reference(), 20)
+    cast(Any, split)["spec"]["http"].insert(0, {"redirect": {"uri": "/docs"}})
+    assert 20 == read_route(split, reference()).weight_percent
+    assert read_route(split, reference()).problem is None
+
+
+def test_a_route_of_its_own_to_the_canary_is_left_alone() -> None:
+    """For testers, say. It gives the canary nothing of stable's traffic."""
+    tested = PLAIN.replace("- route", "- name: primary\n  route") + ALONE.replace("primary", "testers")
+    manifest, asked = virtual_service(tested), reference("primary")
+    seen = read_route(manifest, asked)
+    assert (0, False, True) == (seen.weight_percent, seen.has_canary, seen.is_consistent)
+    changed = with_weight(manifest, asked, 20)
+    assert [[80, 20], [None]] == _all_weights(changed)
+    assert as_bytes(manifest) == as_bytes(restored(changed, asked))
+
+
 def _written_by(manager: str, *, routes: bool = True) -> dict[str, Any]:
     return {"manager": manager, "fieldsV1": {"f:spec": {"f:http" if routes else "f:hosts": {}}}}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -12,10 +14,11 @@ from fakes import FakeCluster
 from modelrelease.adapters.istio import IstioTraffic
 from modelrelease.api.status import HeldAutoscaler
 from modelrelease.controller.orphan import ROLL_SECONDS, Orphans
-from modelrelease.errors import Terminal
+from modelrelease.errors import Forbidden, Terminal
 from modelrelease.ports import Kind
 from modelrelease.rollout.canary import canary_deployment
 from modelrelease.rollout.labels import AUTOSCALER, RELEASE, ROUTE
+from modelrelease.rollout.seen import RouteReference
 from simulation.looks import spec_of
 from simulation.world import KEY, NAME, NAMESPACE, NEW_IMAGE, VIRTUAL_SERVICE, deployment, service
 
@@ -67,14 +70,32 @@ async def test_a_route_that_is_gone_holds_nothing_up() -> None:
     assert [GONE] == await _clean(cluster)
 
 
+def _split_oddly(body: dict[str, Any]) -> None:
+    route = body["spec"]["http"][0]["route"]
+    route.append({**route[0], "destination": {**route[0]["destination"], "subset": "b"}, "weight": 0})
+
+
+def _rename(body: dict[str, Any]) -> None:
+    body["spec"]["http"][0]["name"] = "main"
+
+
+@pytest.mark.parametrize("edit", [_split_oddly, _rename])
+async def test_traffic_comes_off_in_a_route_of_any_shape(edit: Callable[[dict[str, Any]], None]) -> None:
+    reference = RouteReference(NAME, "primary", NAME, CANARY)
+    cluster = _cluster(20, route=json.dumps(asdict(reference)))
+    cluster.edit(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME, edit)
+    assert [WEIGHT, SHAPE, GONE] == await _clean(cluster)
+    assert CANARY not in json.dumps(cluster.peek(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME))
+
+
 async def test_a_route_that_cannot_be_read_may_still_send_traffic() -> None:
     cluster = _cluster(20)
 
-    def split_oddly(body: dict[str, Any]) -> None:
-        route = body["spec"]["http"][0]["route"]
-        route.append({**route[0], "destination": {**route[0]["destination"], "subset": "b"}})
+    def refuse(kind: Kind, *_: str | None) -> None:
+        if kind is Kind.VIRTUAL_SERVICE:
+            raise Forbidden("not you")
 
-    cluster.edit(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME, split_oddly)
+    cluster.before_read = refuse
     with pytest.raises(Terminal):
         await _clean(cluster)
     assert cluster.peek(Kind.DEPLOYMENT, NAMESPACE, CANARY) is not None

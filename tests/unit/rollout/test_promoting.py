@@ -34,6 +34,7 @@ from simulation.cases import (
     Case,
     check,
     gone,
+    odd_route,
 )
 from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, spec_of, stable_seen
 from simulation.world import NEW_IMAGE, STABLE_IMAGE, deployment
@@ -361,12 +362,24 @@ PROMOTION = (
         {"phase": Phase.PROMOTING},
     ),
     Case(
+        "a route that was edited gives stable its traffic in every shape",
+        _promoting(stable=_stable_with(NEW_IMAGE), **odd_route(100)),
+        SetWeight(0),
+        {"phase": Phase.PROMOTING, "weight": 0},
+    ),
+    Case(
+        "also where it is a share that no release has set",
+        _promoting(**odd_route(60)),
+        SetStableTemplate(_template_of(NEW_IMAGE), ""),
+        {"phase": Phase.PROMOTING, "weight": 100, "fights": 0},
+    ),
+    Case(
         "a route that cannot be read may still send the canary something",
         _promoting(
             stable=_stable_with(NEW_IMAGE),
             status={"weight": 0},
             route=None,
-            route_problem=("RouteUnsupported", "It cannot be read."),
+            route_problem=("Forbidden", "It cannot be read."),
         ),
         None,
         {"phase": Phase.PROMOTING},

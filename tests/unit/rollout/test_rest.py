@@ -217,7 +217,7 @@ AT_REST = (
     Case("leftovers go", resting(canary=canary_seen(SPEC)), DeleteCanary("uid-canary")),
     Case(
         "leftovers behind a route that cannot be read stay",
-        resting(canary=canary_seen(SPEC), route=None, route_problem=("RouteUnsupported", "Odd.")),
+        resting(canary=canary_seen(SPEC), route=None, route_problem=("Forbidden", "Odd.")),
         None,
         {},
         "Odd",

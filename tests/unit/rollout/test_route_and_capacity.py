@@ -18,6 +18,7 @@ from simulation.cases import (
     SPEC,
     Case,
     check,
+    odd_route,
     strategy,
 )
 from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, stable_seen
@@ -95,6 +96,32 @@ ROUTES = (
         None,
         {"weight": 20, "step": 3},
         "It is gone",
+    ),
+    Case(
+        "so does one that was edited so that it cannot be split any more",
+        seen_of(**odd_route(20), analysis=analysis_seen(SPEC, gate=True)),
+        None,
+        {"weight": 20, "step": 3, "fights": 0},
+        "It was renamed. The release holds with 20 % on the canary",
+    ),
+    Case(
+        "the judge sees, and traffic comes off in every shape",
+        seen_of(**odd_route(20), analysis=analysis_seen(SPEC, blame="errors")),
+        SetWeight(0),
+        BACK,
+    ),
+    Case(
+        "before the first step as well",
+        seen_of(Phase.PREPARING, **odd_route(20)),
+        SetWeight(0),
+        {"phase": Phase.PREPARING},
+    ),
+    Case(
+        "then it waits for a route that can be split",
+        seen_of(Phase.PREPARING, **odd_route(0)),
+        None,
+        {"phase": Phase.PREPARING},
+        "It was renamed",
     ),
     Case(
         "a weight that was written late begins the step anew",

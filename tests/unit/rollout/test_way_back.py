@@ -35,6 +35,7 @@ from simulation.cases import (
     Case,
     check,
     gone,
+    odd_route,
     rolling,
 )
 from simulation.looks import NOW, analysis_seen, canary_seen, route_seen, seen_of, spec_of, stable_seen
@@ -295,9 +296,24 @@ ROLLING_BACK = (
         rolling(route=None, route_problem=("VirtualServiceMissing", "It is gone.")),
         DeleteCanary("uid-canary"),
     ),
+    *(
+        Case(
+            f"nor does one without the canary that cannot be split ({reason})",
+            rolling(route=None, route_problem=(reason, "It is odd.")),
+            DeleteCanary("uid-canary"),
+        )
+        for reason in ("RouteMissing", "RouteAmbiguous", "RouteUnsupported")
+    ),
+    Case(
+        "traffic comes off in a route of any shape",
+        rolling(**odd_route(20)),
+        SetWeight(0),
+        {"phase": Phase.ROLLING_BACK},
+    ),
+    Case("and so does the canary's entry", rolling(**odd_route(0)), RestoreRoute()),
     Case(
         "a route that cannot be read may still send traffic",
-        rolling(route=None, route_problem=("RouteUnsupported", "It cannot be read.")),
+        rolling(route=None, route_problem=("Forbidden", "It cannot be read.")),
         None,
         {"phase": Phase.ROLLING_BACK},
         "cannot be read",

@@ -46,9 +46,9 @@ class Gateways:
         self._monotonic = monotonic
         self._found: dict[str, _Found] = {}
 
-    async def senders(self, virtual_service: Manifest, route: Mapping[str, Any]) -> Senders:
+    async def senders(self, virtual_service: Manifest, routes: Sequence[Mapping[str, Any]]) -> Senders:
         """Raises Retryable where a Gateway was never read and cannot be now."""
-        names = gateway_names(virtual_service, route)
+        names = {name for route in routes for name in gateway_names(virtual_service, route)}
         if MESH in names:
             return Senders()
         found = [await self._workloads(name) for name in sorted(names)]

@@ -4,16 +4,20 @@ Nothing is remembered outside of the object, and yet the original shape comes ba
 takes from the user's destination is its `weight`, which most people leave out and some write as 100. Which of the two
 it was is kept in the order of the destinations, which means nothing to Istio: the canary stands behind a destination
 that had no weight, and in front of one that had.
+
+People edit routes under way: add one, rename one, split stable. What was written by the operator is known by the
+canary's host then, in whichever routes that is, so that traffic can be taken off the canary whatever the shape.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from modelrelease.adapters.istio.hosts import same_host, spelled_like
+from modelrelease.adapters.istio.arms import Arms, arms_of, arms_with_canary, weight_of
+from modelrelease.adapters.istio.hosts import spelled_like
 from modelrelease.errors import Terminal
 from modelrelease.ports import Manifest
 from modelrelease.rollout.labels import OPERATOR
@@ -24,19 +28,51 @@ _NO_DESTINATIONS = ("delegate", "redirect", "directResponse")
 
 
 def read_route(manifest: Manifest, reference: RouteReference) -> RouteSeen:
-    """The weights of the managed route.
+    """The weights of the managed route, or what there is to take off where it cannot be managed.
 
-    Raises Terminal with the remedy: RouteMissing, RouteAmbiguous, RouteUnsupported.
+    Raises Terminal with the remedy where in addition no route names the canary: RouteMissing, RouteAmbiguous,
+    RouteUnsupported.
     """
-    split = _read_split(manifest, reference)
+    named = _named(manifest, reference)
+    elsewhere = max((arms.canary_weight for arms in named), default=0)
+    problem: tuple[str, str] | None = None
+    weight, is_consistent = elsewhere, False
+    try:
+        split = _read_split(manifest, reference)
+    except Terminal as refusal:
+        if not named:
+            raise
+        problem = refusal.reason, str(refusal)
+    else:
+        weight = split.canary_weight or elsewhere
+        is_consistent = split.is_consistent and not any(one.canary_weight for one in _besides(named, split.route))
     return RouteSeen(
         resource_version=str(cast(_Json, manifest)["metadata"].get("resourceVersion", "")),
-        weight_percent=split.canary_weight,
-        has_canary=bool(split.canaries),
-        is_consistent=split.is_consistent,
+        weight_percent=weight,
+        has_canary=bool(named),
+        is_consistent=is_consistent,
+        problem=problem,
         is_ours=_writers(manifest) == {OPERATOR},
         manifest=manifest,
     )
+
+
+def _named(manifest: Manifest, reference: RouteReference) -> list[Arms]:
+    """The routes through which the canary gets traffic that is stable's.
+
+    A route of its own that leads to nothing but the canary is a user's, for testers say; unless it may be the managed
+    one under another name.
+    """
+    named = arms_with_canary(manifest, reference)
+    try:
+        managed = _find_route(manifest, reference)
+    except Terminal:
+        return named
+    return [arms for arms in named if arms.route is managed or arms.is_split]
+
+
+def _besides(named: Sequence[Arms], managed: _Json) -> list[Arms]:
+    return [arms for arms in named if arms.route is not managed]
 
 
 def _writers(manifest: Manifest) -> set[str]:
@@ -55,30 +91,38 @@ def with_weight(manifest: Manifest, reference: RouteReference, weight_percent: i
     if not 0 <= weight_percent <= 100:
         raise ValueError(f"a weight of {weight_percent} % cannot be")
     changed = copy.deepcopy(manifest)
-    split = _read_split(changed, reference)
-    if weight_percent > 0 and split.others:
+    named = _named(changed, reference)
+    try:
+        split = _read_split(changed, reference)
+    except Terminal:
+        if weight_percent > 0:
+            raise
+        _take_off(named)
+        return changed
+    if weight_percent > 0 and split.arms.others:
         raise split.refuse_others()
-    if weight_percent == 0 and not split.canaries:
+    _take_off(_besides(named, split.route))
+    if weight_percent == 0 and not split.arms.canaries:
         return changed
     canary = split.wanted_canary(weight_percent)
-    was_explicit = split.canary_is_first if split.canaries else "weight" in split.stable
-    split.stable["weight"] = 100 - weight_percent - split.others_weight
+    was_explicit = split.arms.canary_is_first if split.arms.canaries else "weight" in split.stable
+    split.stable["weight"] = 100 - weight_percent - split.arms.others_weight
     managed = [canary, split.stable] if was_explicit else [split.stable, canary]
-    split.route["route"] = [*managed, *split.others]
+    split.route["route"] = [*managed, *split.arms.others]
     return changed
 
 
+def _take_off(named: Sequence[Arms]) -> None:
+    for arms in named:
+        if arms.canary_weight > 0:
+            arms.take_off()
+
+
 def restored(manifest: Manifest, reference: RouteReference) -> Manifest:
-    """A copy in the shape that the route had before `with_weight`: all traffic to stable, no canary destination."""
+    """A copy in the shape that it had before `with_weight`: all traffic to stable, no canary destination."""
     changed = copy.deepcopy(manifest)
-    split = _read_split(changed, reference)
-    if not split.canaries:
-        return changed
-    if split.others or split.canary_is_first:
-        split.stable["weight"] = 100 - split.others_weight
-    else:
-        split.stable.pop("weight", None)
-    split.route["route"] = [split.stable, *split.others]
+    for arms in _named(changed, reference):
+        arms.remove()
     return changed
 
 
@@ -88,46 +132,44 @@ def stable_subset(manifest: Manifest, reference: RouteReference) -> str | None:
     return str(subset) if subset else None
 
 
-def managed_route(manifest: Manifest, reference: RouteReference) -> Mapping[str, Any]:
-    """The `http` route itself. Raises Terminal as `read_route`."""
-    return _find_route(cast(_Json, manifest), reference)
+def split_routes(manifest: Manifest, reference: RouteReference) -> Sequence[Mapping[str, Any]]:
+    """The `http` routes whose requests are split: the managed one or, where that is not to be told, those that name the
+    canary."""
+    try:
+        return [_find_route(manifest, reference)]
+    except Terminal:
+        return [arms.route for arms in arms_with_canary(manifest, reference)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """The destinations of one route, told apart. The entries are those of the manifest, not copies."""
+    """The managed route, which has one destination of stable."""
 
     where: str
-    route: _Json
+    arms: Arms
     stable: _Json
-    canaries: list[_Json]
-    others: list[_Json]
     canary_host: str
 
     @property
+    def route(self) -> _Json:
+        return self.arms.route
+
+    @property
     def canary_weight(self) -> int:
-        return sum(_weight(entry) for entry in self.canaries)
-
-    @property
-    def others_weight(self) -> int:
-        """What third destinations get; never so much that the rest would be negative."""
-        return min(100, sum(_weight(entry) for entry in self.others))
-
-    @property
-    def canary_is_first(self) -> bool:
-        return bool(self.route["route"][0] is self.canaries[0])
+        return self.arms.canary_weight
 
     @property
     def is_consistent(self) -> bool:
         """Whether the destinations are as `with_weight` leaves them."""
-        if not self.canaries:
+        canaries = self.arms.canaries
+        if not canaries:
             return True
-        weight = self.canary_weight
+        weight = weight_of(canaries[0])
         return (
-            not self.others
-            and len(self.canaries) == 1
-            and _weight(self.stable) + weight == 100
-            and {**self.canaries[0], "weight": weight} == self.wanted_canary(weight)
+            not self.arms.others
+            and len(canaries) == 1
+            and weight_of(self.stable) + weight == 100
+            and {**canaries[0], "weight": weight} == self.wanted_canary(weight)
         )
 
     def wanted_canary(self, weight_percent: int) -> _Json:
@@ -139,7 +181,7 @@ class _Split:
         return entry
 
     def refuse_others(self) -> Terminal:
-        names = ", ".join(sorted(str(entry.get("destination", {}).get("host")) for entry in self.others))
+        names = ", ".join(sorted(str(entry.get("destination", {}).get("host")) for entry in self.arms.others))
         return Terminal(
             "RouteUnsupported",
             f"{self.where} has destinations besides stable ({names}). A release starts only on a route that sends all "
@@ -148,41 +190,32 @@ class _Split:
 
 
 def _read_split(manifest: Manifest, reference: RouteReference) -> _Split:
-    body = cast(_Json, manifest)
-    namespace = str(body["metadata"].get("namespace", ""))
-    route = _find_route(body, reference)
+    route = _find_route(manifest, reference)
     where = _where(reference, route)
     entries = _destinations(route, where)
-    stables, canaries, others = [], [], []
-    for entry in entries:
-        host = str((entry.get("destination") or {}).get("host", ""))
-        if same_host(host, reference.canary_host, namespace):
-            canaries.append(entry)
-        elif same_host(host, reference.stable_host, namespace):
-            stables.append(entry)
-        else:
-            others.append(entry)
-    stable = _only_stable(stables, entries, where, reference)
-    canary_host = spelled_like(reference.canary_host, stable["destination"]["host"])
-    split = _Split(where, route, stable, canaries, others, canary_host)
-    if others and not canaries:
+    arms = arms_of(manifest, route, reference)
+    stable = _only_stable(arms.stables, entries, where, reference)
+    split = _Split(where, arms, stable, spelled_like(reference.canary_host, stable["destination"]["host"]))
+    if arms.others and not arms.canaries:
         raise split.refuse_others()
     return split
 
 
-def _find_route(body: _Json, reference: RouteReference) -> _Json:
-    routes: list[_Json] = (body.get("spec") or {}).get("http") or []
+def _find_route(manifest: Manifest, reference: RouteReference) -> _Json:
+    """The managed route: by its name or, where none is given, the only one, or the only one that has a canary."""
+    routes: list[_Json] = (cast(_Json, manifest).get("spec") or {}).get("http") or []
     names = ", ".join(repr(route.get("name", "")) for route in routes) or "none"
     owner = f"VirtualService {reference.virtual_service!r}"
     if reference.route is None:
         if not routes:
             raise Terminal("RouteMissing", f"{owner} has no http route; add one that leads to {reference.stable_host}.")
-        if len(routes) > 1:
+        splits = [arms.route for arms in arms_with_canary(manifest, reference) if arms.is_split]
+        if len(routes) > 1 and len(splits) != 1:
             raise Terminal(
                 "RouteAmbiguous",
                 f"{owner} has {len(routes)} http routes; name the one to split in spec.traffic.route: {names}.",
             )
-        return routes[0]
+        return splits[0] if splits else routes[0]
     matching = [route for route in routes if route.get("name") == reference.route]
     if not matching:
         raise Terminal(
@@ -236,9 +269,3 @@ def _only_stable(stables: list[_Json], entries: list[_Json], where: str, referen
             f"{subsets}); send all of it to one of them.",
         )
     return stables[0]
-
-
-def _weight(entry: _Json) -> int:
-    """An absent weight is 0 where there are several destinations (protobuf's default; the API reference of Istio)."""
-    weight = entry.get("weight", 0)
-    return weight if isinstance(weight, int) else 0

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from modelrelease.adapters.istio.gateways import Gateways
 from modelrelease.adapters.istio.hosts import same_host, spelled_like
-from modelrelease.adapters.istio.routes import managed_route, read_route, restored, stable_subset, with_weight
+from modelrelease.adapters.istio.routes import read_route, restored, split_routes, stable_subset, with_weight
 from modelrelease.adapters.istio.rules import canary_destination_rule
 from modelrelease.errors import Terminal
 from modelrelease.ports import Cluster, Kind, Manifest, Senders
@@ -44,13 +44,13 @@ class IstioTraffic:
         seen: RouteSeen,
         weight_percent: int,
     ) -> RouteSeen:
-        return await self._store(reference, seen, with_weight(seen.manifest, reference, weight_percent))
+        return read_route(await self._store(seen, with_weight(seen.manifest, reference, weight_percent)), reference)
 
-    async def restore(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> RouteSeen:  # noqa: ARG002
-        return await self._store(reference, seen, restored(seen.manifest, reference))
+    async def restore(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> None:  # noqa: ARG002
+        await self._store(seen, restored(seen.manifest, reference))
 
     async def senders(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> Senders:  # noqa: ARG002
-        return await self._gateways.senders(seen.manifest, managed_route(seen.manifest, reference))
+        return await self._gateways.senders(seen.manifest, split_routes(seen.manifest, reference))
 
     async def policy_missing(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> bool:
         return await self._missing_rule(namespace, reference, seen, {}) is not None
@@ -83,7 +83,5 @@ class IstioTraffic:
                 )
         return found
 
-    async def _store(self, reference: RouteReference, seen: RouteSeen, wanted: Manifest) -> RouteSeen:
-        if wanted == seen.manifest:
-            return seen
-        return read_route(await self._cluster.replace(Kind.VIRTUAL_SERVICE, wanted), reference)
+    async def _store(self, seen: RouteSeen, wanted: Manifest) -> Manifest:
+        return wanted if wanted == seen.manifest else await self._cluster.replace(Kind.VIRTUAL_SERVICE, wanted)
