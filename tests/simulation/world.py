@@ -55,6 +55,8 @@ class World:
     canary: Canary = field(default_factory=Canary)
     stable_error_rate: float = 0.0
     start_seconds: float = 3.0
+    broken: str = ""
+    """An image that never starts in stable's Deployment."""
     clock: FakeClock = field(default_factory=FakeClock)
     metrics: FakeMetrics = field(default_factory=FakeMetrics)
     announcer: FakeAnnouncer = field(default_factory=FakeAnnouncer)
@@ -230,6 +232,8 @@ class World:
         new = self.clock.monotonic() >= ready_at and good
         replicas = spec.get("replicas", 1)
         available = replicas if new else (0 if is_canary else max(0, replicas - 1) or replicas)
+        if not is_canary and spec["template"]["spec"]["containers"][0]["image"] == self.broken:
+            new, available = False, 0
         if is_canary:
             available = max(0, available - self.canary.evicted)
         status = {

@@ -213,6 +213,10 @@ class ReleaseStatus(Model):
     created_replicas: int | None = Field(
         default=None, description="spec.workload.replicas as last applied to a Deployment that the operator created."
     )
+    created_at: Time | None = Field(
+        default=None,
+        description="When the first version of creation mode was given to stable's Deployment; null once it serves.",
+    )
     capacity: int = Field(default=0, description="Canary pods that the step's weight rests on; 0 where not known.")
     scaled_at: Time | None = Field(
         default=None, description="When the canary was last asked for more pods because stable has more."

@@ -62,6 +62,7 @@ def begin(seen: Seen, now: float) -> Decision:
             "stable_template": None,
             "uncovered_policies": [],
             "canary_template": "",
+            "created_at": None,
             "capacity": 0,
             "scaled_at": None,
         },

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from modelrelease.api.images import image_tag
 from modelrelease.api.spec import ModelReleaseSpec
 from modelrelease.api.status import Phase
 from modelrelease.errors import Terminal
@@ -14,11 +17,15 @@ from modelrelease.rollout.decision import (
     CreateVirtualService,
     Decision,
     ScaleStable,
+    SetStableTemplate,
 )
-from modelrelease.rollout.outcome import conclude
+from modelrelease.rollout.outcome import conclude, stalled
 from modelrelease.rollout.provision import created_stable, created_virtual_service
 from modelrelease.rollout.revision import template_digest
-from modelrelease.rollout.seen import Seen
+from modelrelease.rollout.running import runs, template_mark
+from modelrelease.rollout.seen import Manifest, Seen
+
+WAIT_SECONDS = 5.0
 
 
 def creation(seen: Seen, now: float) -> Decision | None:
@@ -34,13 +41,52 @@ def creation(seen: Seen, now: float) -> Decision | None:
         return held_up(seen, now, problem.reason, str(problem))
     missing_route = seen.route is None and (seen.route_problem or ("", ""))[0] == "VirtualServiceMissing"
     if seen.stable is None:
-        return _create(seen, now, f"Deployment {spec.workload.deployment!r}", CreateDeployment(deployment))
+        first = {} if seen.status.released_image else {"created_at": now}
+        return _create(seen, now, f"Deployment {spec.workload.deployment!r}", CreateDeployment(deployment), first)
     if seen.stable_service is None:
         return _create(seen, now, f"Service {spec.service_name!r}", CreateService(service))
     if missing_route and spec.traffic.hosts:
         route = created_virtual_service(spec, seen.namespace)
         return _create(seen, now, f"VirtualService {spec.virtual_service_name!r}", CreateVirtualService(route))
-    return _replicas(seen, now)
+    return _instead(seen, now, deployment) or _replicas(seen, now)
+
+
+def _instead(seen: Seen, now: float, deployment: Manifest) -> Decision | None:
+    """An edit while the first version has never served: nothing is there to compare with, and nothing to lose."""
+    stable, status, template = seen.stable, seen.status, seen.spec.workload.template
+    if stable is None or status.created_at is None or stable.available > 0 or runs(seen.spec, status, stable):
+        return None
+    if not template_mark(stable):
+        return None  # somebody else made a Deployment of that name in the meantime
+    message = (
+        f"{image_tag(stable.image)} has never served; {stable.name} gets {image_tag(seen.spec.image)} instead, "
+        "without a release."
+    )
+    body: Any = deployment["spec"]
+    return conclude(
+        seen,
+        now,
+        message,
+        changes={"created_at": now},
+        effect=SetStableTemplate(body["template"], template_digest(template)),
+        announcements=(Announcement("Creating", message),),
+    )
+
+
+def starting(seen: Seen, now: float) -> Decision | None:
+    """Wait until the first version of creation mode serves; after as long as a canary may take, a person has to act."""
+    stable, created_at = seen.stable, seen.status.created_at
+    if stable is None or created_at is None or stable.is_rolled_out:
+        return None
+    trouble = f" {stable.trouble.reason}: {stable.trouble.message}" if stable.trouble else ""
+    sentence = (
+        f"Waiting for {image_tag(stable.image)} in {stable.name}, the first version: {stable.available} of "
+        f"{stable.replicas} pods are available.{trouble}"
+    )
+    if now - created_at <= seen.spec.strategy.progress_deadline:
+        return conclude(seen, now, sentence, again_seconds=WAIT_SECONDS)
+    sentence = f"{sentence.rstrip('.')}. Mend what keeps them from that, or set spec.image to one that becomes ready."
+    return stalled(seen, now, "ProgressDeadlineExceeded", sentence, again_seconds=WAIT_SECONDS)
 
 
 def _replicas(seen: Seen, now: float) -> Decision | None:
@@ -78,13 +124,18 @@ def _what_ran(seen: Seen) -> ModelReleaseSpec | None:
 
 
 def _create(
-    seen: Seen, now: float, what: str, effect: CreateDeployment | CreateService | CreateVirtualService
+    seen: Seen,
+    now: float,
+    what: str,
+    effect: CreateDeployment | CreateService | CreateVirtualService,
+    changes: dict[str, Any] | None = None,
 ) -> Decision:
     message = f"{what} does not exist; creating it as spec.workload asks for."
     return conclude(
         seen,
         now,
         message,
+        changes=changes,
         stall=Stall("Creating", message),
         effect=effect,
         announcements=(Announcement("Creating", message),),

@@ -11,7 +11,7 @@ from modelrelease.errors import Terminal
 from modelrelease.rollout.beginning import REST_SECONDS, begin, held_up
 from modelrelease.rollout.canary import container_name
 from modelrelease.rollout.conditions import PENDING
-from modelrelease.rollout.creation import creation
+from modelrelease.rollout.creation import creation, starting
 from modelrelease.rollout.decision import (
     Announcement,
     Decision,
@@ -48,6 +48,7 @@ def at_rest(seen: Seen, now: float) -> Decision | None:
         _metrics_unknown,
         _route_missing,
         _sent_elsewhere,
+        starting,
         _as_wanted,
         _stays_ended,
     ):
@@ -236,6 +237,7 @@ def _as_wanted(seen: Seen, now: float) -> Decision | None:
             "released_env": _brought(seen),
             "released_template": template_digest(seen.spec.workload.template),
             "promoted_image": stable.image,
+            "created_at": None,
             "outcome": None,
             "outcome_reason": "",
         },
