@@ -75,7 +75,7 @@ class Workload(Model):
     template: Manifest | None = Field(
         default=None,
         description="Pod template. When given, the operator creates the Deployment and the Service if they are absent "
-        "and keeps them up.",
+        "and keeps them up. Labels by which these select pods stay as they are, whatever the template says.",
         json_schema_extra=POD_TEMPLATE,
     )
     replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(

@@ -20,6 +20,7 @@ from modelrelease.rollout.canary import (
     canary_service,
     completed,
     route_reference,
+    selected_keys,
     with_release,
 )
 from modelrelease.rollout.capacity import replicas_needed
@@ -142,7 +143,8 @@ def _promoted(present: Present, spec: ModelReleaseSpec) -> Iterator[Change]:
     before = cast(Manifest, present.deployment)
     after = cast(dict[str, Any], copy.deepcopy(before))
     template, wanted = after["spec"]["template"], spec.workload.template
-    base = template if wanted is None else completed(wanted, template)
+    keys = selected_keys(before, present.service or {})
+    base = template if wanted is None else completed(wanted, template, keys)
     after["spec"]["template"] = with_release(base, spec, spec.image, present.dropped)
     yield _changed("at promotion, after the bake", before, after)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -118,11 +118,9 @@ def canary_deployment(  # noqa: PLR0913 - what a canary is made from
     Raises Terminal(SelectorUnsupported) where stable's selector would select canary pods all the same.
     """
     body = cast(dict[str, Any], stable)
-    template = cast(
-        dict[str, Any], spec.workload.template and completed(spec.workload.template, body["spec"]["template"])
-    )
-    template = cast(dict[str, Any], with_release(template or body["spec"]["template"], spec, spec.image, dropped))
-    keys = selected_keys(stable, service)
+    keys, wanted = selected_keys(stable, service), spec.workload.template
+    base = body["spec"]["template"] if wanted is None else completed(wanted, body["spec"]["template"], keys)
+    template = cast(dict[str, Any], with_release(base, spec, spec.image, dropped))
     labels = template.setdefault("metadata", {}).setdefault("labels", {})
     old = {key: labels[key] for key in keys if key in labels}
     new = {key: suffixed(value) for key, value in old.items()}
@@ -168,12 +166,16 @@ def canary_deployment(  # noqa: PLR0913 - what a canary is made from
     }
 
 
-def completed(wanted: Manifest, present: Manifest) -> Manifest:
-    """A template of creation mode with the labels of the pods there are, by which the Deployment selects."""
+def completed(wanted: Manifest, present: Manifest, selected: Collection[str]) -> Manifest:
+    """A template of creation mode with the labels of the pods there are.
+
+    selected: keys that Deployment or Service select by. A selector is immutable: of these, the labels there are win.
+    """
     changed = cast(dict[str, Any], copy.deepcopy(wanted))
-    labels = changed.setdefault("metadata", {}).setdefault("labels", {})
-    for key, value in (cast(dict[str, Any], present).get("metadata", {}).get("labels") or {}).items():
-        labels.setdefault(key, value)
+    metadata = changed.setdefault("metadata", {})
+    labels: dict[str, str] = cast(dict[str, Any], present).get("metadata", {}).get("labels") or {}
+    kept = {key: value for key, value in labels.items() if key in selected}
+    metadata["labels"] = {**labels, **(metadata.get("labels") or {}), **kept}
     return changed
 
 

@@ -7,7 +7,7 @@ from modelrelease.api.images import image_tag
 from modelrelease.api.status import Outcome, Phase
 from modelrelease.errors import Terminal
 from modelrelease.rollout.analysis import evidence_sentence
-from modelrelease.rollout.canary import completed, with_release
+from modelrelease.rollout.canary import completed, selected_keys, with_release
 from modelrelease.rollout.conditions import Stall
 from modelrelease.rollout.decision import (
     Announcement,
@@ -131,7 +131,9 @@ def _wanted_template(seen: Seen) -> Manifest:
     before, wanted = seen.status.stable_template, seen.spec.workload.template
     if before is None:
         raise Terminal("TemplateMissing", "The status lost stable's template; set stable's image by hand.")
-    base = before if wanted is None else completed(wanted, before)
+    base = before
+    if wanted is not None and seen.stable is not None:
+        base = completed(wanted, before, selected_keys(seen.stable.manifest, seen.stable_service or {}))
     dropped = seen.status.released_env if wanted is None else []
     asked = {variable.name for variable in seen.spec.env}
     return with_release(base, seen.spec, image_promoted(seen.status), [one for one in dropped if one.name not in asked])

@@ -66,3 +66,20 @@ async def test_what_has_served_is_replaced_by_a_release_although_it_is_down() ->
 
     assert STABLE_IMAGE == _stable(world)["spec"]["template"]["spec"]["containers"][0]["image"]
     assert Phase.PREPARING is world.status.phase
+
+
+@pytest.mark.parametrize("adopted", [False, True], ids=["created", "found"])
+async def test_labels_that_contradict_the_selector_do_not_keep_stable_from_its_promotion(adopted: bool) -> None:
+    """API servers refuse a template that its own selector does not match; a Service would lose its pods silently."""
+    key = "app" if adopted else "app.kubernetes.io/name"
+    world = _applied(STABLE_IMAGE, {**TEMPLATE, "metadata": {"labels": {key: "yolov8", "tier": "gpu"}}})
+    if adopted:
+        world.deploy_stable(3)
+    await world.run(60)
+    world.apply(NEW_IMAGE)
+    await world.run(900, until=lambda one: one.status.phase is Phase.SUCCEEDED)
+
+    spec = _stable(world)["spec"]
+    labels = spec["template"]["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items()
+    assert "gpu" == labels["tier"]

@@ -194,7 +194,7 @@ PROMOTION = (
         _promoting(CREATED),
         SetStableTemplate(
             {
-                **completed(CREATED_TEMPLATE, STABLE_TEMPLATE),
+                **completed(CREATED_TEMPLATE, STABLE_TEMPLATE, ("app",)),
                 "spec": {"containers": [{"name": "server", "resources": {}, "image": STABLE_IMAGE}]},
             },
             template_digest(CREATED_TEMPLATE),
