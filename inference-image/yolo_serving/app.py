@@ -41,6 +41,7 @@ from yolo_serving.model import Model
 from yolo_serving.open_inference import OpenInference
 from yolo_serving.options import DetectionOptions, PredictOptions
 from yolo_serving.page import page
+from yolo_serving.pictures import Encoded
 from yolo_serving.predictor import Prediction, Predictor, gather
 from yolo_serving.readiness import Readiness
 from yolo_serving.rendering import render
@@ -139,7 +140,7 @@ class _Routes:
             with self._predictor.admitted():
                 return await self._predict(request, pictures[0], options, arrived_at)
 
-    async def _predict(self, request: Request, body: bytes, options: PredictOptions, arrived_at: float) -> Response:
+    async def _predict(self, request: Request, body: Encoded, options: PredictOptions, arrived_at: float) -> Response:
         work = self._predictor.predict(body, options.thresholds(), arrived_at, with_canvas=options.render is not None)
         prediction = await unless_client_leaves(request, work)
         headers = {"server-timing": server_timing(prediction)}

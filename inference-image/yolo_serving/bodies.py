@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from email.message import Message
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from yolo_serving.errors import BadImage, Overloaded, TooLarge, TooSlow, WrongContentType
 from yolo_serving.front import ClientLeft
+from yolo_serving.pictures import Encoded
 from yolo_serving.settings import InputLimits
 
 Result = TypeVar("Result")
@@ -21,6 +23,7 @@ _PICTURE_TYPES = frozenset({"image/jpeg", "image/jpg", "image/png", "application
 _MULTIPART = "multipart/form-data"
 # RFC 2046, 5.1.1.
 _LONGEST_BOUNDARY = 70
+_BLANK_LINE = b"\r\n\r\n"
 _OPTION_FIELD = re.compile(rb'\bname="?(conf|iou|max_det|render)"?(?:;|\s|$)', re.IGNORECASE)
 
 
@@ -56,7 +59,9 @@ class BodyReader:
                 raise TooSlow(f"The body did not arrive within {self._limits.body_timeout_seconds:g} s.") from None
             except ClientDisconnect:
                 raise ClientLeft from None
-            yield chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            chunks.clear()
+            yield body
         finally:
             self._held_bytes -= size
 
@@ -107,8 +112,8 @@ def declared_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-def pictures_in(request: Request, body: bytes, most: int) -> list[bytes]:
-    """The body itself, or up to `most` files of a form.
+def pictures_in(request: Request, body: bytes, most: int) -> Sequence[Encoded]:
+    """The body itself, or up to `most` files of a form, which are views of it.
 
     Raises TooLarge for more files, BadImage for a broken form, and WrongContentType unless the body is declared as a
     picture, as bytes, as a form, or not at all.
@@ -124,7 +129,7 @@ def pictures_in(request: Request, body: bytes, most: int) -> list[bytes]:
     return [body]
 
 
-def _form_files(content_type: str, body: bytes, most: int) -> list[bytes]:
+def _form_files(content_type: str, body: bytes, most: int) -> list[memoryview]:
     """The contents of a form's parts (RFC 7578), kept in memory: the body's size is bounded already."""
     header = Message()
     header["content-type"] = content_type
@@ -135,17 +140,23 @@ def _form_files(content_type: str, body: bytes, most: int) -> list[bytes]:
     # Counted before they are cut out: a million empty parts take no time to send.
     if (count := body.count(delimiter)) > most:
         raise TooLarge(f"The form has {count} files; at most {most} are accepted.")
-    parts = (b"\r\n" + body).split(delimiter)
-    if len(parts) < 3 or not parts[-1].startswith(b"--"):
+    # The first line break may be missing, where the form begins with its boundary.
+    positions = [-2] if body.startswith(delimiter[2:]) else []
+    position = body.find(delimiter)
+    while position >= 0:
+        positions.append(position)
+        position = body.find(delimiter, position + len(delimiter))
+    if len(positions) < 2 or not body.startswith(b"--", positions[-1] + len(delimiter)):
         raise BadImage(f"The {_MULTIPART} body does not end with its boundary.")
-    return [_file_in(part) for part in parts[1:-1]]
+    return [_file_in(body, position + len(delimiter), end) for position, end in pairwise(positions)]
 
 
-def _file_in(part: bytes) -> bytes:
-    fields, separator, content = part.partition(b"\r\n\r\n")
-    if not separator:
+def _file_in(body: bytes, start: int, end: int) -> memoryview:
+    """What follows the header fields of the part between these positions."""
+    blank = body.find(_BLANK_LINE, start, end)
+    if blank < 0:
         raise BadImage(f"A part of the {_MULTIPART} body has no end of its headers.")
-    if option := _OPTION_FIELD.search(fields):
+    if option := _OPTION_FIELD.search(body, start, blank):
         name = option[1].decode("ascii")
         raise BadImage(f"The form has the field {name!r} beside its files; give options in the query: ?{name}=….")
-    return content
+    return memoryview(body)[blank + len(_BLANK_LINE) : end]

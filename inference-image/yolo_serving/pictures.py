@@ -57,6 +57,9 @@ _DECODE_ERRORS: Final = (
     Image.DecompressionBombError,
 )
 
+# The bytes of one picture: a body, or the part of a form's.
+Encoded = bytes | memoryview
+
 # The limit of this module is checked before any pixel is decoded; pillow's own, higher one would only add a warning.
 Image.MAX_IMAGE_PIXELS = None
 # pillow warns of odd metadata in a picture, each time with other words: neither the log nor memory should grow by that.
@@ -87,12 +90,14 @@ class Letterbox:
         return clipped
 
 
-def decode(body: bytes, max_pixels: int) -> Image.Image:
+def decode(body: Encoded, max_pixels: int) -> Image.Image:
     """The picture in the body: RGB, upright as EXIF says.
 
     Raises BadImage for anything that is no whole JPEG or PNG and TooLarge, before a pixel is decoded, when the header
     declares more than `max_pixels` or decoding would go over more than sixteen times as many in several scans.
     """
+    # A file of a form is a view of the whole form; codecs read bytes.
+    body = bytes(body)
     with _opened(body) as opened:
         pixels = opened.width * opened.height
         if pixels > max_pixels:
@@ -104,14 +109,14 @@ def decode(body: bytes, max_pixels: int) -> Image.Image:
         return _rgb(_upright(opened))
 
 
-def declared_pixels(body: bytes) -> int:
+def declared_pixels(body: Encoded) -> int:
     """How many pixels the header declares; raises BadImage when there is none."""
     with _opened(body) as opened:
         return opened.width * opened.height
 
 
 @contextmanager
-def _opened(body: bytes) -> Iterator[Image.Image]:
+def _opened(body: Encoded) -> Iterator[Image.Image]:
     """The picture, of which only the header was read; what pillow says within becomes BadImage."""
     if not body:
         raise BadImage("The request body is empty; send the bytes of a JPEG or PNG picture.")

@@ -22,7 +22,7 @@ from yolo_serving.errors import TooLarge
 from yolo_serving.metrics import Metrics, Stages
 from yolo_serving.model import Model
 from yolo_serving.pace import Pace
-from yolo_serving.pictures import Letterbox, declared_pixels, decode, fill_input, letterbox
+from yolo_serving.pictures import Encoded, Letterbox, declared_pixels, decode, fill_input, letterbox
 from yolo_serving.rendering import canvas_of
 
 Result = TypeVar("Result")
@@ -188,14 +188,14 @@ class Predictor:
         finally:
             self._decoding_pace.record_other(time.monotonic() - started)
 
-    def require_pixels(self, bodies: Sequence[bytes]) -> None:
+    def require_pixels(self, bodies: Sequence[Encoded]) -> None:
         """Raises BadImage or TooLarge where headers say that these pictures cannot be served together."""
         most = _MOST_PIXELS_TOGETHER * self._max_pixels
         if (pixels := sum(declared_pixels(body) for body in bodies)) > most:
             raise TooLarge(f"The pictures have {pixels} pixels together; at most {most} are accepted in one request.")
 
     async def predict(
-        self, body: bytes, thresholds: Thresholds, arrived_at: float, *, with_canvas: bool = False
+        self, body: Encoded, thresholds: Thresholds, arrived_at: float, *, with_canvas: bool = False
     ) -> Prediction:
         """Detections in the picture that the body holds; `arrived_at` in monotonic seconds.
 
@@ -226,7 +226,7 @@ class Predictor:
         return np.stack([job.head for job in jobs if job.head is not None])
 
     def _queue_picture(
-        self, body: bytes, thresholds: Thresholds, ticket: Ticket[_Ran], submitted_at: float, with_canvas: bool
+        self, body: Encoded, thresholds: Thresholds, ticket: Ticket[_Ran], submitted_at: float, with_canvas: bool
     ) -> None:
         """Runs in a decoding thread. Nobody awaits it: the ticket takes what goes wrong."""
         self._undecoded.discard(ticket)
@@ -244,7 +244,7 @@ class Predictor:
             self._decoding_pace.record(job.decode_seconds)
             self._batcher.put(job, ticket)
 
-    def _prepare(self, body: bytes, thresholds: Thresholds, *, with_canvas: bool = False) -> _PictureJob:
+    def _prepare(self, body: Encoded, thresholds: Thresholds, *, with_canvas: bool = False) -> _PictureJob:
         started = time.monotonic()
         picture = decode(body, self._max_pixels)
         pixels, fitted = letterbox(picture, self._model.card.side)

@@ -36,7 +36,8 @@ _MOST_LANES: Final[Mapping[Scenario, int]] = {Scenario.REALTIME: 2, Scenario.BAT
 class InputLimits:
     """What a request may bring: bytes of body, pixels of a picture, seconds until the body is here.
 
-    `max_held_bytes`: of all bodies that are arriving or worked on.
+    `max_held_bytes`: of all bodies that are arriving or worked on. Besides, each decoding thread may hold a copy of the
+    file it reads from a form, or the body of a client that has left.
     """
 
     max_body_bytes: int
