@@ -293,6 +293,58 @@ async def test_25_a_clock_that_jumps_makes_no_step_come_early(hours: int, advanc
     assert (Phase.SUCCEEDED, "Succeeded") == outcome(world)
 
 
+LASTING = {
+    "steps": [{"weight": weight, "minDuration": "60s"} for weight in (20, 100)],
+    "bakeTime": "60s",
+    "drainDelay": "60s",
+    "progressDeadline": "60s",
+}
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+@pytest.mark.parametrize("moment", ["first-step", "bake", "promotion-drain"])
+async def test_25_what_has_to_last_lasts_when_prometheus_shares_the_jump(moment: str, hours: int) -> None:
+    """And is not prolonged either where Prometheus goes on: one that went back takes no samples for an hour."""
+    phase, weight = {"first-step": (Phase.PROGRESSING, 20), "bake": (Phase.BAKING, 100)}.get(
+        moment, (Phase.PROMOTING, 0)
+    )
+    world = await begun(2, rps=60, strategy=LASTING)
+    await world.run(900, until=in_phase(phase, weight))
+    await world.run(10)
+    world.clock.jump(3600.0 * hours)
+    await world.run(45)
+    assert (phase, weight) == (world.status.phase, world.status.weight)
+    if hours > 0 or moment == "promotion-drain":
+        await world.run(60, until=lambda world: world.status.phase is not phase)
+
+
+async def test_25_a_canary_that_is_taken_back_drains_across_a_jump() -> None:
+    world = await begun(2, rps=60, strategy=LASTING)
+    await world.run(900, until=has_weight(20))
+    world.annotate("abort", "not this one")
+    await world.run(10, until=has_weight(0))
+    world.clock.jump(3600.0)
+    world.wake()
+    await world.run(1)
+    world.restart()  # what was found out about the clock is in status
+    await world.run(55)
+    assert world.exists(Kind.DEPLOYMENT, CANARY)
+    await world.run(10, until=is_over)
+    assert (Phase.ROLLED_BACK, "Aborted") == outcome(world)
+
+
+async def test_25_a_jump_is_not_the_end_of_the_progress_deadline() -> None:
+    world = World(rps=40)
+    world.canary.starts = False
+    await begun(world=world, strategy=LASTING)
+    await world.run(15)
+    world.clock.jump(3600.0)
+    await world.run(30)
+    assert world.status.phase is Phase.PREPARING
+    await world.run(30, until=is_over)
+    assert (Phase.FAILED, "ProgressDeadlineExceeded") == outcome(world)
+
+
 def _strategy(advance: str) -> dict[str, Any]:
     steps = [{"weight": weight, "minDuration": "5s"} for weight in (1, 5, 20, 50, 100)]
     return {"steps": steps, "bakeTime": "10s", "drainDelay": "5s", "progressDeadline": "30s", "advance": advance}

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from modelrelease.api.annotations import Request, read_requests, unknown_names
 from modelrelease.api.model import GROUP
 from modelrelease.api.spec import ModelReleaseSpec
-from modelrelease.api.status import Phase, ReleaseStatus, parse_status
+from modelrelease.api.status import Phase, ReleaseStatus
 from modelrelease.controller.analyst import Analyst
 from modelrelease.controller.contention import Contention
 from modelrelease.controller.intake import Pods
@@ -63,10 +63,9 @@ class Gatherer:
         self._analyst = analyst
         self._contention = contention
 
-    async def look(self, key: Key, release: Manifest, now: float) -> Look:
-        """Raises InvalidResource where there is no specification to go by, and what the cluster raises."""
-        body = cast(dict[str, Any], release)
-        status = parse_status(body.get("status"))
+    async def look(self, key: Key, release: Manifest, status: ReleaseStatus, now: float) -> Look:
+        """`status` is the release's, with times by the clock of `now`. Raises InvalidResource where there is no
+        specification to go by, and what the cluster raises."""
         spec, spec_problem = specification(release, status)
         reference = route_reference(spec)
         self._contention.remember(key, spec)
@@ -105,13 +104,12 @@ class Gatherer:
         )
         return Look(release, seen, reference)
 
-    async def glance(self, key: Key, release: Manifest, now: float) -> Look | None:
+    async def glance(self, key: Key, release: Manifest, status: ReleaseStatus, now: float) -> Look | None:
         """Only what it takes to take traffic off the canary: the release, its route and Prometheus.
 
         For when the rest cannot be read: both Deployments look as if they were not there, from which nothing follows.
         None where the release gave the canary none, or stable is being replaced. Raises as `look` does.
         """
-        status = parse_status(cast(dict[str, Any], release).get("status"))
         if status.phase not in (*SHIFTING, Phase.ROLLING_BACK) or not status.ever_weighted:
             return None
         spec, spec_problem = specification(release, status)

@@ -23,6 +23,7 @@ from modelrelease.controller.gather import Gatherer, Look
 from modelrelease.controller.orphan import Orphans
 from modelrelease.controller.refresh import Refreshes, is_intent, is_significant
 from modelrelease.controller.tally import tally
+from modelrelease.controller.timekeeping import Timekeeper
 from modelrelease.errors import Forbidden, InvalidResource, Retryable, Terminal, Throttled
 from modelrelease.ports import Announcer, Clock, Cluster, Key, Kind, Manifest
 from modelrelease.rollout.conditions import Stall, with_conditions
@@ -57,6 +58,7 @@ class Reconciler:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._refreshes = Refreshes(tools.clock.monotonic)
+        self._times = Timekeeper(tools.clock.monotonic)
 
     async def reconcile(self, key: Key) -> float | None:
         """Do the next thing for `key`; returns after how many seconds to look again, None for never."""
@@ -79,12 +81,13 @@ class Reconciler:
         """What to do next. Where not all can be read, a look at the route and the metrics is enough to take traffic off
         the canary; all else waits, and the failure is handled as any other."""
         gatherer = self._tools.gatherer
+        status = self._times.kept(key, parse_status(cast(dict[str, Any], release).get("status")), now)
         try:
-            look = await gatherer.look(key, release, now)
+            look = await gatherer.look(key, release, status, now)
         except Throttled:
             raise
         except (Forbidden, Retryable):
-            glance = await gatherer.glance(key, release, now)
+            glance = await gatherer.glance(key, release, status, now)
             decision = None if glance is None else way_back(glance.seen, now)
             if glance is None or decision is None:
                 raise
@@ -95,6 +98,7 @@ class Reconciler:
         self._tools.analyst.forget(key)
         self._tools.contention.forget(key)
         self._refreshes.forget(key)
+        self._times.forget(key)
         self._tools.census.forget(key)
         return await self._tools.orphans.clean_up(key)
 
@@ -124,10 +128,11 @@ class Reconciler:
         next attempt, and put it back after that, would be two writes and an Event each time.
         """
         before, after = look.seen.status, decision.status
-        if decision.effect is not None and _is_stalled(before) and not is_intent(before, after):
-            return look
-        if not is_significant(before, after) and not self._is_refresh_due(key, look, after):
-            return look
+        if not self._times.has_moved(key):
+            if decision.effect is not None and _is_stalled(before) and not is_intent(before, after):
+                return look
+            if not is_significant(before, after) and not self._is_refresh_due(key, look, after):
+                return look
         release = await self._replace_status(look.release, after)
         tally(before, after, self._tools.clock.now())
         return replace(look, release=release, seen=replace(look.seen, status=after))
