@@ -98,7 +98,9 @@ def foreign_weight(seen: Seen, now: float) -> Decision | None:
             f"Somebody else keeps changing the weights of the route: it has {route.weight_percent} % for the canary "
             f"where {status.weight} % was set. Stop the other writer, then annotate with modelrelease.dev/resume=true."
         )
-        return conclude(seen, now, sentence, stall=Stall(FIGHT_REASON, sentence))
+        # To take all traffic off the canary is subject to no limit.
+        effect = SetWeight(0) if status.weight == 0 else None
+        return conclude(seen, now, sentence, stall=Stall(FIGHT_REASON, sentence), effect=effect, effect_first=True)
     limit = "the promotion goes on without" if status.phase is Phase.PROMOTING else "the release pauses"
     sentence = (
         f"Somebody else changed the canary's weight to {route.weight_percent} %; it was set back to {status.weight} % "

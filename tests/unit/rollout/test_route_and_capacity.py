@@ -62,6 +62,17 @@ ROUTES = (
         "Stop the other writer",
     ),
     Case(
+        "but to 0 it is set back however often",
+        seen_of(
+            Phase.PAUSED,
+            route=route_seen(70),
+            status={"weight": 0, "fights": 3, "paused": True, "paused_reason": "WeightsContested"},
+        ),
+        SetWeight(0),
+        {"fights": 3, "weight": 0},
+        "Stop the other writer",
+    ),
+    Case(
         "a verdict is subject to no such limit",
         seen_of(
             Phase.PAUSED,
