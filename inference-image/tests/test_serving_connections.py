@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from io import BytesIO
 
 import pytest
+from PIL import Image
 from serving_process import ServerProcess
 
 
@@ -115,3 +118,25 @@ def test_an_upgrade_that_is_not_served_is_a_request_without_advice_in_the_log(se
     headers = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-key": "x", "sec-websocket-version": "13"}
     assert server.request("GET", "/health", headers=headers).status == 200
     assert "pip install" not in server.log
+
+
+def test_a_client_that_does_not_take_its_answer_loses_its_connection(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    server = start_server(SEND_TIMEOUT_SECONDS="1", DEADLINE_MILLISECONDS="10000")
+    noise = BytesIO()
+    Image.frombytes("RGB", (1280, 1280), os.urandom(3 * 1280**2)).save(noise, "JPEG", quality=60)
+    body = noise.getvalue()
+    head = f"POST /predict?render=png HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(10)
+        slow.connect(("127.0.0.1", server.port))
+        slow.sendall(head.encode() + body)
+        assert slow.recv(15).startswith(b"HTTP/1.1 200")
+        time.sleep(2)
+        taken = len(b"".join(iter(lambda: slow.recv(1 << 20), b"")))
+    whole = server.predict(body, "/predict?render=png")
+    assert whole.status == 200
+    # What the kernel had already comes, and the end of the connection long before the end of the picture.
+    assert taken < 0.9 * len(whole.body)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 connections, bounded: how many, how long a head may be, and how long it may take to come.
+"""uvicorn's HTTP/1.1 connections, bounded: how many, how long a head may be, how long it and an answer may take.
 
 uvicorn leaves that to a proxy in front. A pod is reached without one as well.
 """
@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How many connections, and the seconds within which a request's head must be here."""
+    """How many connections, and the seconds within which a request's head must be here and an answer be taken."""
 
     connections: int
     head_seconds: float
+    send_seconds: float
 
 
 # Headers and body of the answer to what is no request: a status and a sentence come in.
@@ -53,6 +54,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._useful = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
         self._last_heard = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -77,7 +79,18 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """No timer outlives the connection."""
         self._head_is_here()
+        self._answer_is_taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client takes an answer more slowly than it is given: it waits here, in memory that nobody counts."""
+        self._send_timer = self.loop.call_later(self._limits.send_seconds, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client took nearly all."""
+        self._answer_is_taken()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Ends the connection when too much came that leads to no request and no body."""
@@ -119,6 +132,11 @@ class BoundedConnection(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _answer_is_taken(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
 
     def _head_is_late(self) -> None:
         self._head_timer = None

@@ -157,7 +157,9 @@ def read_settings(values: Mapping[str, str]) -> Settings:
             env.integer("FINISH_SECONDS", 10, 1, 3600),
         ),
         connections=ConnectionLimits(
-            env.integer("MAX_CONNECTIONS", 1024, 1, 1 << 20), env.number("HEAD_TIMEOUT_SECONDS", 10, 0.1, 3600)
+            env.integer("MAX_CONNECTIONS", 1024, 1, 1 << 20),
+            env.number("HEAD_TIMEOUT_SECONDS", 10, 0.1, 3600),
+            env.number("SEND_TIMEOUT_SECONDS", 30, 0.1, 3600),
         ),
         latency_objective_seconds=env.number("LATENCY_OBJECTIVE_SECONDS", 0.05, 0.0005, 60),
         faults=parse_faults(env.text("FAULT", "none")),
