@@ -77,7 +77,6 @@ class Metrics:
             collector(registry=self.registry)
         labels = (identity.model, identity.version, identity.digest, identity.provider)
         bounds = latency_buckets(objective_seconds)
-        coarse = bounds[::2]
         self._labels = labels
         self._requests = self._counter("inference_requests", "Prediction requests by status code.", "code")
         # Refusals are fast: without the code a server that refuses most requests would look faster.
@@ -87,7 +86,7 @@ class Metrics:
             bounds,
             "code",
         )
-        stage = self._histogram("inference_stage_duration_seconds", "One stage of one picture.", coarse, "stage")
+        stage = self._histogram("inference_stage_duration_seconds", "One stage of one picture.", bounds, "stage")
         self._decode = stage.labels(*labels, "decode")
         self._queue = stage.labels(*labels, "queue")
         self._inference = stage.labels(*labels, "inference")
