@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -92,3 +93,10 @@ def test_options_are_what_the_query_says() -> None:
         conf=0.5, iou=0.25, max_det=7, render="png"
     )
     assert usual_options(b"") == PredictOptions.model_validate({})
+
+
+def test_long_queries_are_not_remembered() -> None:
+    long = b"conf=0." + b"5" * 60_000
+    known = sys.getrefcount(long)
+    assert usual_options(long) == usual_options(b"conf=0." + b"5" * 20)
+    assert sys.getrefcount(long) == known

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yolo_serving.detections import Thresholds
 
 _DEFAULTS = Thresholds()
+# Bytes of a query that are kept. All options together have fewer; a request line may have 64 KiB.
+_LONGEST_REMEMBERED = 200
 
 
 class DetectionOptions(BaseModel):
@@ -33,15 +35,21 @@ class PredictOptions(DetectionOptions):
     render: Literal["png"] | None = Field(None, description="Answer the picture with the boxes in it.")
 
 
-@lru_cache(maxsize=1024)
 def usual_options(query: bytes) -> PredictOptions | None:
     """The options in a query string; None where there is something in it that deserves a refusal.
 
-    Cached: a client asks with the same few options all the time.
+    Cached where it is short: a client asks with the same few options all the time.
     """
+    return _remembered_options(query) if len(query) <= _LONGEST_REMEMBERED else _options(query)
+
+
+def _options(query: bytes) -> PredictOptions | None:
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query))
         given = dict(pairs)
         return PredictOptions.model_validate_strings(given) if len(given) == len(pairs) else None
     except (ValueError, ValidationError):
         return None
+
+
+_remembered_options = lru_cache(maxsize=1024)(_options)
