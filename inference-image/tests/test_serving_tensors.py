@@ -63,6 +63,10 @@ def test_binary_data_behind_the_header() -> None:
         (request(parameters={"binary_data_size": 48}), "has 0 bytes, declared 48; the shape needs 48"),
         ({**request(), "id": 7}, "'id' must be a string"),
         ({**request(), "outputs": [{"name": "boxes"}]}, "may only name 'output0'"),
+        (
+            {**request(), "outputs": [{"name": "output0", "parameters": {"classification": 3}}]},
+            "'classification' is for models of another kind",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_sentence(document: object, phrase: str) -> None:
@@ -80,6 +84,17 @@ def test_what_is_no_json_is_refused(body: bytes) -> None:
 def test_header_length_outside_of_the_body(length: str) -> None:
     with pytest.raises(BadTensor, match="is not a length within the body"):
         parse_request(b"{}", length, SPEC)
+
+
+def test_bytes_behind_the_json_need_a_tensor_that_has_them() -> None:
+    body, length = binary(request(), bytes(48))
+    with pytest.raises(BadTensor, match="48 bytes follow the JSON"):
+        parse_request(body, length, SPEC)
+
+
+def test_an_empty_list_of_outputs_asks_for_all() -> None:
+    asked = {**request(), "outputs": [], "parameters": {"binary_data_output": True}}
+    assert parse_request(json.dumps(asked).encode(), None, SPEC).binary
 
 
 def test_nan_in_binary_data_is_refused() -> None:

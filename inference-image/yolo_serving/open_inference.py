@@ -109,7 +109,7 @@ class OpenInference:
     async def version_infer(self, request: Request, name: str, version: str) -> Response:
         """Raw head for prepared tensors (RGB in 0..1), as JSON or binary."""
         self._require(name, version)
-        self._predictor.require_place()
+        self._predictor.require_place(prepared=True)
         async with self._bodies.read(request) as body:
             return await unless_client_leaves(request, self._answer(request, body))
 

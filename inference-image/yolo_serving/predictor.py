@@ -162,9 +162,9 @@ class Predictor:
         await self._batcher.stop()
         self._decoding.shutdown(wait=False)
 
-    def require_place(self) -> None:
+    def require_place(self, *, prepared: bool = False) -> None:
         """Raises Overloaded when not even one picture would be let in now; for requests whose body is not here yet."""
-        self._batcher.require_place()
+        self._batcher.require_place(prepared=prepared)
 
     def admitted(self, count: int = 1, *, prepared: bool = False) -> AbstractContextManager[None]:
         """Places for `count` pictures, or `prepared` inputs, in the bounded number under way, else Overloaded."""

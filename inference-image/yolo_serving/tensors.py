@@ -99,6 +99,8 @@ def _values(tensor: Mapping[str, object], tail: bytes, spec: TensorSpec) -> NDAr
     shape = (count, 3, spec.side, spec.side)
     size = _binary_size(tensor.get("parameters"))
     if size is None:
+        if tail:
+            raise BadTensor(f"{len(tail)} bytes follow the JSON, but the tensor declares no 'binary_data_size'.")
         return _from_json(tensor.get("data"), shape)
     expected = 4 * count * 3 * spec.side * spec.side
     if size != expected or len(tail) != expected:
@@ -142,9 +144,11 @@ def _wants_binary(document: Mapping[str, object], spec: TensorSpec) -> bool:
     parameters = document.get("parameters")
     by_default = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
     outputs = document.get("outputs")
-    if outputs is None:
-        return by_default
     match outputs:
+        case None | []:
+            return by_default
+        case [{"name": spec.output_name, "parameters": {"classification": _}}]:
+            raise BadTensor("'classification' is for models of another kind; this one answers raw detections.")
         case [{"name": spec.output_name, **rest}]:
             own = rest.get("parameters")
             return own.get("binary_data", by_default) is True if isinstance(own, dict) else by_default
