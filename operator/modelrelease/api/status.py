@@ -218,6 +218,10 @@ class ReleaseStatus(Model):
         description="When the first version of creation mode was given to stable's Deployment; null once it serves.",
     )
     capacity: int = Field(default=0, description="Canary pods that the step's weight rests on; 0 where not known.")
+    stable_size: int = Field(
+        default=0,
+        description="Most replicas that stable had in this release; the canary's capacity is a share of them.",
+    )
     scaled_at: Time | None = Field(
         default=None, description="When the canary was last asked for more pods because stable has more."
     )

@@ -64,6 +64,7 @@ def begin(seen: Seen, now: float) -> Decision:
             "canary_template": "",
             "created_at": None,
             "capacity": 0,
+            "stable_size": 0,
             "scaled_at": None,
         },
         announcements=(Announcement("ReleaseStarted", message), *_warnings(seen)),

@@ -83,6 +83,7 @@ def _with_figures(status: ReleaseStatus, seen: Seen, now: float) -> ReleaseStatu
     if not at_rest:
         if not seen.is_glance:  # its figures may change once pods can be read, and so may which of them are new
             update["analysis"] = analysis_status(seen.analysis, status.analysis, now)
+            update["stable_size"] = max(status.stable_size, seen.stable.replicas if seen.stable is not None else 0)
         if seen.analysis is not None and seen.analysis.state is not None and status.judge == seen.status.judge:
             update["judge"] = seen.analysis.state.to_json()
     figures: AnalysisStatus = update.get("analysis", status.analysis)

@@ -8,7 +8,6 @@ from modelrelease.api.status import HeldAutoscaler, Outcome, Phase
 from modelrelease.errors import Terminal
 from modelrelease.rollout.analysis import UNRESOLVABLE_REASON, unresolvable_sentence
 from modelrelease.rollout.canary import canary_deployment
-from modelrelease.rollout.capacity import replicas_needed
 from modelrelease.rollout.conditions import Stall, policies_sentence
 from modelrelease.rollout.decision import (
     Announcement,
@@ -28,7 +27,7 @@ from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.running import leftovers, mark_of
 from modelrelease.rollout.seen import MetricsHealth, Seen
 from modelrelease.rollout.stamps import stamp_on
-from modelrelease.rollout.stepping import step_changes
+from modelrelease.rollout.stepping import pods_needed, step_changes
 
 WAIT_SECONDS = 2.0
 
@@ -160,8 +159,7 @@ def _deployment(seen: Seen, now: float) -> Decision | None:
 
 def _needed(seen: Seen) -> int:
     strategy = _strategy(seen)
-    stable = max(1, seen.stable.replicas) if seen.stable is not None else 1
-    return replicas_needed(strategy, stable, strategy.steps[first_step(seen) - 1].weight)
+    return pods_needed(seen, strategy, strategy.steps[first_step(seen) - 1].weight)
 
 
 def _service(seen: Seen, now: float) -> Decision | None:

@@ -31,7 +31,8 @@ def began_late(seen: Seen, now: float) -> Decision | None:
 
 
 def capacity_follows(seen: Seen, now: float) -> Decision | None:
-    """The canary's size follows stable's; the weight goes down only where pods that it rests on are missing."""
+    """The canary grows with stable and never shrinks, since stable's pods may go because its traffic does; the weight
+    goes down only where pods that it rests on are missing."""
     status, canary, stable = seen.status, seen.canary, seen.stable
     if status.phase not in SHIFTING or canary is None or stable is None or status.snapshot is None or status.step == 0:
         return None
@@ -39,8 +40,6 @@ def capacity_follows(seen: Seen, now: float) -> Decision | None:
     needed = pods_needed(seen, strategy, strategy.steps[status.step - 1].weight)
     if canary.replicas < needed:
         return conclude(seen, now, status.message, changes={"scaled_at": now}, effect=ScaleCanary(needed))
-    if canary.replicas > _most_pods(seen, strategy) and stable.replicas > 0:
-        return conclude(seen, now, status.message, effect=ScaleCanary(needed))
     if status.weight == 0:
         return None
     if canary.available >= needed:
@@ -54,26 +53,26 @@ def capacity_follows(seen: Seen, now: float) -> Decision | None:
 
 
 def pods_needed(seen: Seen, strategy: Strategy, weight_percent: int) -> int:
-    """Canary pods for a weight beside stable's present size; while that is 0 or gone, at least what there were."""
-    stable = seen.stable.replicas if seen.stable is not None else 0
-    needed = replicas_needed(strategy, max(1, stable), weight_percent)
-    return needed if stable > 0 else max(needed, seen.status.capacity)
+    """Canary pods for a weight beside stable's full size."""
+    return replicas_needed(strategy, stable_size(seen), weight_percent)
 
 
-def _most_pods(seen: Seen, strategy: Strategy) -> int:
-    """What the canary may have by now: capacity leads traffic, so as many as the step needs that may come next."""
-    steps = len(strategy.steps)
-    following = steps if seen.status.approved_step >= steps else min(steps, seen.status.step + 1)
-    return pods_needed(seen, strategy, strategy.steps[following - 1].weight)
+def stable_size(seen: Seen) -> int:
+    """Most replicas that stable had in this release, at least 1: that many served all traffic.
+
+    An autoscaler takes stable's pods away as its traffic leaves, and somebody may delete stable: its present size tells
+    nothing about what the traffic needs.
+    """
+    return max(1, seen.status.stable_size, seen.stable.replicas if seen.stable is not None else 0)
 
 
 def _lowered(seen: Seen, now: float, needed: int) -> Decision | None:
     """The highest step that the pods there are can carry; None where that is the present one."""
-    status, canary, stable = seen.status, seen.canary, seen.stable
-    if canary is None or stable is None or status.snapshot is None:
+    status, canary = seen.status, seen.canary
+    if canary is None or status.snapshot is None:
         return None
     strategy = status.snapshot.strategy
-    step = max(1, step_for_capacity(strategy, stable.replicas, canary.available, status.step))
+    step = max(1, step_for_capacity(strategy, stable_size(seen), canary.available, status.step))
     if step == status.step:
         return None
     weight = strategy.steps[step - 1].weight
@@ -172,5 +171,4 @@ def _step_to_come_back_to(seen: Seen, canary: DeploymentSeen, strategy: Strategy
         return status.step
     if now - (status.step_started_at or now) <= strategy.progress_deadline:
         return None
-    stable = seen.stable.replicas if seen.stable is not None else 1
-    return max(1, step_for_capacity(strategy, stable, canary.available, status.step))
+    return max(1, step_for_capacity(strategy, stable_size(seen), canary.available, status.step))

@@ -200,10 +200,26 @@ ROUTES = (
         {"weight": 20, "capacity": 4},
     ),
     Case(
-        "stable shrank: the canary follows",
+        "a canary that somebody gave more pods keeps them",
         seen_of(canary=canary_seen(SPEC, replicas=10, available=10), status={"capacity": 2}),
-        ScaleCanary(2),
+        None,
         {"weight": 20},
+    ),
+    Case(
+        "stable shrank as its traffic left: the canary needs as many pods as before",
+        seen_of(
+            stable=stable_seen(replicas=2, available=2),
+            canary=canary_seen(SPEC, replicas=1, available=1),
+            status={"capacity": 2, "stable_size": 10},
+        ),
+        ScaleCanary(2),
+        {"weight": 20, "stable_size": 10},
+    ),
+    Case(
+        "stable's largest size is remembered",
+        seen_of(stable=stable_seen(replicas=6), status={"stable_size": 4}),
+        None,
+        {"weight": 20, "stable_size": 6},
     ),
     Case(
         "pods for the next step are no surplus",
@@ -216,7 +232,7 @@ ROUTES = (
         seen_of(
             stable=stable_seen(replicas=0, available=0),
             canary=canary_seen(SPEC, replicas=10, available=10),
-            status={"capacity": 2},
+            status={"capacity": 2, "stable_size": 10},
         ),
         None,
         {"weight": 20, "capacity": 2},
@@ -232,7 +248,7 @@ ROUTES = (
         "stable's scaling to 0 does not shrink what comes back",
         seen_of(
             stable=stable_seen(replicas=0, available=0),
-            status={"weight": 0, "losses": 1, "capacity": 2, "step_started_at": NOW - 5},
+            status={"weight": 0, "losses": 1, "stable_size": 10, "step_started_at": NOW - 5},
             route=route_seen(0, has_canary=True),
             canary=canary_seen(SPEC, available=1),
         ),
