@@ -206,6 +206,9 @@ class ReleaseStatus(Model):
     held_autoscaler: HeldAutoscaler | None = Field(
         default=None, description="Stable's HorizontalPodAutoscaler while its minReplicas is held."
     )
+    holds_again: int = Field(
+        default=0, description="How often that minimum was held again because somebody lowered it in this release."
+    )
     retries: int = Field(default=0, description="How often a release was asked for again by annotation.")
     uncovered_policies: list[str] = Field(
         default_factory=list, description="Policies that select stable's pods but not the canary's, as Kind/name."

@@ -176,11 +176,10 @@ class Gatherer:
             body = cast(dict[str, Any], manifest)
             target = body["spec"].get("scaleTargetRef") or {}
             if target.get("kind") == "Deployment" and target.get("name") == spec.workload.deployment:
-                metadata = body["metadata"]
                 return AutoscalerSeen(
-                    name=metadata["name"],
+                    name=body["metadata"]["name"],
                     min_replicas=body["spec"].get("minReplicas", 1),
-                    resource_version=metadata.get("resourceVersion", ""),
+                    max_replicas=body["spec"]["maxReplicas"],
                 )
         return None
 

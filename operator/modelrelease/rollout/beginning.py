@@ -65,6 +65,7 @@ def begin(seen: Seen, now: float) -> Decision:
             "created_at": None,
             "capacity": 0,
             "stable_size": 0,
+            "holds_again": 0,
             "scaled_at": None,
         },
         announcements=(Announcement("ReleaseStarted", message), *_warnings(seen)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from modelrelease.rollout.autoscaler import hold_again
 from modelrelease.rollout.decision import Decision
 from modelrelease.rollout.guard import (
     abort,
@@ -51,6 +52,7 @@ RULES: tuple[Rule, ...] = (
     weight_set_to_zero,
     capacity_follows,  # before foreign_weight: a weight that was lowered without a status write is no foreign one
     foreign_weight,
+    hold_again,
     unreadable,
     began_late,
     come_back,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from modelrelease.api.images import image_tag
 from modelrelease.api.spec import OnUnresolvable, PolicyCoverage, Strategy
-from modelrelease.api.status import HeldAutoscaler, Outcome, Phase
+from modelrelease.api.status import Outcome, Phase
 from modelrelease.errors import Terminal
 from modelrelease.rollout.analysis import UNRESOLVABLE_REASON, unresolvable_sentence
+from modelrelease.rollout.autoscaler import hold_autoscaler, to_hold
 from modelrelease.rollout.canary import canary_deployment
 from modelrelease.rollout.conditions import Stall, policies_sentence
 from modelrelease.rollout.decision import (
@@ -17,16 +18,12 @@ from modelrelease.rollout.decision import (
     Decision,
     DeleteCanary,
     ScaleCanary,
-    SetAutoscalerMinimum,
     SetWeight,
-    StampCanary,
 )
-from modelrelease.rollout.labels import AUTOSCALER
 from modelrelease.rollout.outcome import conclude, stalled
 from modelrelease.rollout.retreat import retreat
 from modelrelease.rollout.running import leftovers, mark_of
 from modelrelease.rollout.seen import MetricsHealth, Seen
-from modelrelease.rollout.stamps import stamp_on
 from modelrelease.rollout.stepping import pods_needed, step_changes
 
 WAIT_SECONDS = 2.0
@@ -41,7 +38,7 @@ def preparing(seen: Seen, now: float) -> Decision | None:
         _no_weight_yet,
         _other_canary,
         _deployment,
-        _hold_autoscaler,
+        hold_autoscaler,
         _service,
         _rule,
         _policies,
@@ -98,35 +95,6 @@ def _no_weight_yet(seen: Seen, now: float) -> Decision | None:
     )
 
 
-def _hold_autoscaler(seen: Seen, now: float) -> Decision | None:
-    """Keep stable's size: its traffic leaves, but it may have to take everything back.
-
-    What to put back is recorded first, in status and on the canary, which is there if the ModelRelease is not.
-    """
-    autoscaler, canary, held = seen.autoscaler, seen.canary, _to_hold(seen)
-    if held is None or autoscaler is None or canary is None:
-        return None
-    if held != seen.status.held_autoscaler:
-        return conclude(seen, now, seen.status.message, changes={"held_autoscaler": held})
-    stamp = held.model_dump_json()
-    if stamp_on(canary.manifest, AUTOSCALER) != stamp:
-        return conclude(seen, now, seen.status.message, effect=StampCanary(AUTOSCALER, stamp))
-    if autoscaler.min_replicas == held.min_replicas != held.held_at:
-        return conclude(seen, now, seen.status.message, effect=SetAutoscalerMinimum(held.name, held.held_at))
-    return None
-
-
-def _to_hold(seen: Seen) -> HeldAutoscaler | None:
-    """The autoscaler and its two minimums, as recorded or as they would be; None where it is left alone."""
-    autoscaler, stable = seen.autoscaler, seen.stable
-    if seen.status.held_autoscaler is not None:
-        return seen.status.held_autoscaler
-    if autoscaler is None or stable is None or not _strategy(seen).hold_autoscaler:
-        return None
-    target = max(stable.replicas, autoscaler.min_replicas)
-    return HeldAutoscaler(name=autoscaler.name, min_replicas=autoscaler.min_replicas, held_at=target)
-
-
 def _other_canary(seen: Seen, now: float) -> Decision | None:
     if seen.canary is None or seen.canary.revision == seen.status.revision:
         return None
@@ -139,7 +107,7 @@ def _deployment(seen: Seen, now: float) -> Decision | None:
     if seen.stable is None or seen.stable_service is None:
         sentence = "Stable's Deployment or Service is gone; waiting for it to come back."
         return conclude(seen, now, sentence, stall=Stall("StableMissing", sentence))
-    held = _to_hold(seen)
+    held = to_hold(seen)
     try:
         manifest = canary_deployment(
             seen.stable.manifest,

@@ -107,7 +107,7 @@ class DeploymentSeen:
 class AutoscalerSeen:
     name: str
     min_replicas: int
-    resource_version: str
+    max_replicas: int
 
 
 class MetricsHealth(StrEnum):

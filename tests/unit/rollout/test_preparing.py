@@ -42,7 +42,7 @@ def _preparing(spec: Any = SPEC, **changes: Any) -> Seen:
     )
 
 
-HPA = AutoscalerSeen("hpa", 2, "1")
+HPA = AutoscalerSeen("hpa", 2, 20)
 HELD = HeldAutoscaler(name="hpa", min_replicas=2, held_at=10)
 
 
@@ -122,8 +122,20 @@ PREPARATION = (
         SetAutoscalerMinimum("hpa", 10),
     ),
     Case(
+        "no minimum above its maximum, which would be refused",
+        _preparing(autoscaler=AutoscalerSeen("hpa", 2, 5)),
+        None,
+        {"held_autoscaler": HELD.model_copy(update={"held_at": 5})},
+    ),
+    Case(
+        "nor one that was recorded before",
+        _preparing(autoscaler=AutoscalerSeen("hpa", 2, 5), status={"held_autoscaler": HELD}),
+        None,
+        {"held_autoscaler": HELD.model_copy(update={"held_at": 5})},
+    ),
+    Case(
         "the autoscaler is left alone",
-        _preparing(strategy(holdAutoscaler=False), autoscaler=AutoscalerSeen("hpa", 2, "1")),
+        _preparing(strategy(holdAutoscaler=False), autoscaler=AutoscalerSeen("hpa", 2, 20)),
         SetWeight(1),
         {"held_autoscaler": None},
     ),

@@ -203,13 +203,13 @@ AT_REST = (
     ),
     Case(
         "what is held is put back though the canary was deleted meanwhile",
-        resting(status={"held_autoscaler": HELD}, autoscaler=AutoscalerSeen("hpa", 10, "1")),
+        resting(status={"held_autoscaler": HELD}, autoscaler=AutoscalerSeen("hpa", 10, 20)),
         SetAutoscalerMinimum("hpa", 2),
         {"held_autoscaler": HELD},
     ),
     Case(
         "and is forgotten then",
-        resting(status={"held_autoscaler": HELD}, autoscaler=AutoscalerSeen("hpa", 2, "1")),
+        resting(status={"held_autoscaler": HELD}, autoscaler=AutoscalerSeen("hpa", 2, 20)),
         None,
         {"held_autoscaler": None},
     ),

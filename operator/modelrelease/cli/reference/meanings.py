@@ -25,6 +25,8 @@ MEANINGS: dict[str, str] = {
     "AnnotationIgnored": "A steering annotation was meant for another generation or revision, or belongs to a GitOps "
     "tool. Nothing was done.",
     "AnnotationUnknown": "The name or the value of an annotation means nothing; the message says what does.",
+    "AutoscalerChanged": "Somebody lowered minReplicas of stable's HorizontalPodAutoscaler while it was held. It is "
+    "held again, three times in a release.",
     "Available": "At least one canary pod is available.",
     "CanaryBack": "The canary is available again after a loss and gets traffic again.",
     "CanaryChanged": "The canary's Deployment was edited, or its tag now names another image. The release starts over "
