@@ -30,6 +30,44 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
+def png(width: int, height: int, rows: bytes, *, interlaced: bool = False) -> bytes:
+    """An RGB PNG with this raw data: rows that begin with the number of their filter."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, interlaced)
+    packed = zlib.compress(rows)
+    halves = chunk(b"IDAT", packed[:5]) + chunk(b"IDAT", packed[5:])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + halves + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("rows", [1, 40, 399])
+def test_a_png_without_its_last_rows_is_refused(rows: int) -> None:
+    with pytest.raises(BadImage, match="ends before its last row"):
+        decode(png(400, 400, (b"\0" + b"\xff\0\0" * 400) * rows), 200_000)
+
+
+@pytest.mark.parametrize("colour", [b"\xff\0\0", b"\0\0\0"])
+def test_a_png_of_any_colour_has_all_its_rows(colour: bytes) -> None:
+    assert decode(png(400, 400, (b"\0" + colour * 400) * 400), 200_000).size == (400, 400)
+
+
+def test_an_interlaced_png_needs_all_its_passes() -> None:
+    # 3 x 3: one pixel in the first pass, the others in passes 4 to 7; passes 2 and 3 are empty.
+    passes = [(1, 1), (1, 1), (2, 1), (1, 2), (3, 1)]
+    data = b"".join((b"\0" + b"\xff\0\0" * columns) * rows for columns, rows in passes)
+    assert decode(png(3, 3, data, interlaced=True), 100).getpixel((1, 1)) == (255, 0, 0)
+    with pytest.raises(BadImage, match="ends before its last row"):
+        decode(png(3, 3, data[:-10], interlaced=True), 100)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (17, 9)])
+def test_black_pngs_of_every_mode_have_all_their_rows(mode: str, size: tuple[int, int]) -> None:
+    assert decode(encoded(Image.new(mode, size)), 1000).size == size
+
+
 @pytest.mark.parametrize(
     ("mode", "colour", "expected"),
     [

@@ -23,6 +23,12 @@ log = logging.getLogger(__name__)
 
 _FORMATS: Final = ("JPEG", "PNG")
 _PAD_VALUE: Final = 114
+_PNG_START: Final = b"\x89PNG\r\n\x1a\n"
+# Numbers in one pixel, by the colour type in the header (PNG, 11.2.1).
+_PNG_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# First column and row of each pass of an interlaced PNG, and the steps between them (PNG, 8.2).
+_PNG_PASSES: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_PIECE_BYTES: Final = 1 << 16
 _JPEG_START: Final = b"\xff\xd8"
 _SCAN_START: Final = b"\xff\xda"
 _END_OF_IMAGE: Final = 0xD9
@@ -106,6 +112,7 @@ def decode(body: Encoded, max_pixels: int) -> Image.Image:
             )
         _require_few_scans(body, min(_MOST_SCANS, _MOST_PASSES * max_pixels // max(1, pixels)))
         opened.load()
+        _require_all_rows(body, opened)
         return _rgb(_upright(opened))
 
 
@@ -157,6 +164,47 @@ def _require_few_scans(body: bytes, most: int) -> None:
     """
     if body.startswith(_JPEG_START) and body.count(_SCAN_START) > most and (scans := _scans(body)) > most:
         raise TooLarge(f"The JPEG has {scans} scans; at most {most} are accepted at its size.")
+
+
+def _require_all_rows(body: bytes, opened: Image.Image) -> None:
+    """Raises BadImage for a PNG whose data ends before its last row: pillow leaves the rest of the picture black.
+
+    Where the last row is not black it came, and with it all before it, unless they come in several passes.
+    """
+    if not body.startswith(_PNG_START):
+        return
+    width, height = opened.size
+    interlaced = bool(opened.info.get("interlace"))
+    if not interlaced and any(opened.crop((0, height - 1, width, height)).tobytes()):
+        return
+    depth, colour_type = body[24:26]
+    bits = depth * _PNG_CHANNELS[colour_type]
+    passes = _PNG_PASSES if interlaced else ((0, 0, 1, 1),)
+    expected = 0
+    for left, top, step_x, step_y in passes:
+        columns, rows = len(range(left, width, step_x)), len(range(top, height, step_y))
+        # Each row begins with the number of its filter; a pass without columns has no rows.
+        expected += rows * (1 + (columns * bits + 7) // 8) if columns else 0
+    if _inflated_bytes(body, expected) < expected:
+        raise BadImage("The PNG ends before its last row.")
+
+
+def _inflated_bytes(body: bytes, most: int) -> int:
+    """How much data a PNG's chunks hold once inflated, as far as `most`."""
+    inflater = zlib.decompressobj()
+    view = memoryview(body)
+    count = 0
+    position = len(_PNG_START)
+    while position + 8 <= len(body) and count < most:
+        size, kind = struct.unpack_from(">I4s", body, position)
+        data = view[position + 8 : position + 8 + size] if kind == b"IDAT" else b""
+        for start in range(0, len(data), _PIECE_BYTES):
+            piece: bytes | memoryview = data[start : start + _PIECE_BYTES]
+            while piece and count < most:
+                count += len(inflater.decompress(piece, _PIECE_BYTES))
+                piece = inflater.unconsumed_tail
+        position += 12 + size
+    return count
 
 
 def _scans(body: bytes) -> int:
