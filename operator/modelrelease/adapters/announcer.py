@@ -13,6 +13,7 @@ import structlog
 
 from modelrelease.errors import ReleaseError
 from modelrelease.ports import Announcement, Clock, Cluster, Kind, Manifest
+from modelrelease.rollout.labels import REVISION
 from modelrelease.telemetry import EVENTS
 
 _TIMEOUT_SECONDS = 2.0
@@ -21,28 +22,35 @@ _MESSAGE_CHARACTERS = 1024
 """Longest note that the API server accepts (events.k8s.io/v1 validation); kubectl shows the same."""
 _NAME_CHARACTERS = 253
 _COMPONENT = "modelrelease-operator"
+_OWN_EVENTS = 20
+"""Of one sentence in one release; more come from something that flaps, and are counted in the last of them."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _Posted:
+    """name: of the last Event with this sentence. count: in it. events: with this sentence, in all."""
+
     name: str
     count: int
+    events: int
 
 
 class EventAnnouncer:
     """Implements `ports.Announcer`.
 
-    A sentence that was said before is not said again as a new object; its count goes up. What was said is remembered
-    in memory only: after a restart the worst case is one more Event.
+    Each decision is an Event of its own, labelled with its revision, so that a release can be told in order. Only a
+    sentence that follows itself counts up. What was said is remembered in memory only: after a restart the worst case
+    is one more Event.
     """
 
     def __init__(self, cluster: Cluster, clock: Clock, *, instance: str = _COMPONENT) -> None:
         self._cluster = cluster
         self._clock = clock
         self._instance = instance
-        self._posted: OrderedDict[tuple[str, str, str], _Posted] = OrderedDict()
+        self._posted: OrderedDict[tuple[str, ...], _Posted] = OrderedDict()
+        self._last: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._failing = False
 
     async def announce(self, release: Manifest, announcement: Announcement) -> None:
@@ -59,16 +67,20 @@ class EventAnnouncer:
 
     async def _post(self, release: dict[str, Any], announcement: Announcement) -> None:
         metadata = release["metadata"]
-        said = (metadata["uid"], announcement.reason, announcement.message)
+        status = release.get("status") or {}
+        which = (str(status.get("revision", "")), str(status.get("startedAt", "")))
+        said = (metadata["uid"], *which, announcement.reason, announcement.message)
         known = self._posted.get(said)
-        if known is not None and await self._repeat(metadata["namespace"], known):
-            self._posted.move_to_end(said)
-            return
-        event = self._event(release, announcement)
-        await self._cluster.create(Kind.EVENT, cast(Manifest, event))
-        self._posted[said] = _Posted(event["metadata"]["name"], 1)
-        if len(self._posted) > _REMEMBERED:
-            self._posted.popitem(last=False)
+        is_counted = known is not None and (self._last.get(metadata["uid"]) == said or known.events >= _OWN_EVENTS)
+        if known is None or not is_counted or not await self._repeat(metadata["namespace"], known):
+            event = self._event(release, announcement)
+            await self._cluster.create(Kind.EVENT, cast(Manifest, event))
+            known = _Posted(event["metadata"]["name"], 1, known.events + 1 if known else 1)
+        self._posted[said], self._last[metadata["uid"]] = known, said
+        self._posted.move_to_end(said)
+        self._last.move_to_end(metadata["uid"])
+        _limit(self._posted)
+        _limit(self._last)
 
     async def _repeat(self, namespace: str, known: _Posted) -> bool:
         """Count a sentence once more; False where its Event has expired meanwhile (they live for an hour)."""
@@ -86,12 +98,14 @@ class EventAnnouncer:
         involved = {"apiVersion": release["apiVersion"], "kind": release["kind"]}
         involved |= {key: metadata[key] for key in ("namespace", "name", "uid", "resourceVersion") if key in metadata}
         now = self._now()
+        revision = (release.get("status") or {}).get("revision")
         return {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
                 "namespace": metadata["namespace"],
                 "name": metadata["name"][: _NAME_CHARACTERS - len(suffix)] + suffix,
+                "labels": {REVISION: revision} if revision else {},
             },
             "involvedObject": involved,
             "type": _type(announcement),
@@ -107,6 +121,11 @@ class EventAnnouncer:
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _limit(remembered: OrderedDict[Any, Any]) -> None:
+    while len(remembered) > _REMEMBERED:
+        remembered.popitem(last=False)
 
 
 def _type(announcement: Announcement) -> str:

@@ -11,6 +11,7 @@ from modelrelease.api.model import Model
 from modelrelease.api.status import Time
 from modelrelease.cli.releases import Release
 from modelrelease.ports import Cluster, Kind, Manifest
+from modelrelease.rollout.labels import REVISION
 
 
 class Told(Model):
@@ -21,7 +22,8 @@ class Told(Model):
     reason: str = Field(description="What about, in one CamelCase word.")
     message: str = Field(description="The sentence.")
     warning: bool = Field(description="Whether it needs attention.")
-    count: int = Field(description="How often it was said.")
+    count: int = Field(description="How often it was said, one time after the other.")
+    revision: str = Field(description="Which release it is about; empty where it is about none, or is not told.")
 
 
 async def events_of(cluster: Cluster, release: Release) -> list[Told]:
@@ -48,6 +50,7 @@ def _told(event: Manifest) -> Told:
         message=body.get("message", ""),
         warning=body.get("type") == "Warning",
         count=body.get("count") or 1,
+        revision=(body["metadata"].get("labels") or {}).get(REVISION, ""),
     )
 
 

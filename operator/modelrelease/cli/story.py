@@ -125,7 +125,12 @@ async def with_events(cluster: Cluster, release: Release, story: StoryView) -> S
         told = []
         unknown.append("The decisions one by one: you may not list Events; ask for the ClusterRole view.")
     span = story.span
-    inside = [event for event in told if span.start <= event.first_at + NEAR_SECONDS <= span.end + 2 * NEAR_SECONDS]
+    inside = [
+        event
+        for event in sorted(told, key=lambda one: one.first_at)
+        if event.revision in ("", story.revision)
+        and span.start <= event.first_at + NEAR_SECONDS <= span.end + 2 * NEAR_SECONDS
+    ]
     if not unknown and not any(event.reason == "ReleaseStarted" for event in inside):
         unknown.append(
             "Its first decisions: the API server forgets Events, after an hour unless it is told otherwise; the "

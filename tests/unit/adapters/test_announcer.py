@@ -68,6 +68,44 @@ async def test_the_same_sentence_again_counts_up() -> None:
     assert events(cluster)[0]["lastTimestamp"] == "2027-01-15T08:02:00Z"
 
 
+def of_release(revision: str, started_at: str = "2027-01-15T08:00:00Z") -> Manifest:
+    return {**RELEASE, "status": {"revision": revision, "startedAt": started_at}}
+
+
+async def test_a_sentence_is_an_event_of_its_own_after_another_one() -> None:
+    """A step that is left and reached again was decided twice."""
+    cluster, clock = FakeCluster(), FakeClock()
+    announcer = EventAnnouncer(cluster, clock)
+    lost = Announcement("CapacityLost", "Pods are gone.", warning=True)
+    for announcement in (STARTED, lost, STARTED):
+        await announcer.announce(RELEASE, announcement)
+        clock.advance(60)
+    expected = [("08:00:00Z", STARTED.reason), ("08:01:00Z", lost.reason), ("08:02:00Z", STARTED.reason)]
+    assert expected == [(event["firstTimestamp"][-9:], event["reason"]) for event in events(cluster)]
+
+
+async def test_what_flaps_does_not_flood_the_cluster() -> None:
+    cluster = FakeCluster()
+    announcer = EventAnnouncer(cluster, FakeClock())
+    for _ in range(50):
+        for sentence in ("It is away.", "It is back."):
+            await announcer.announce(RELEASE, Announcement("CapacityLost", sentence))
+    assert 40 == len(events(cluster))
+    assert 100 == sum(event["count"] for event in events(cluster))
+
+
+@pytest.mark.parametrize("again", [of_release("b" * 10), of_release("a" * 10, "2027-01-15T09:00:00Z")])
+async def test_a_sentence_about_another_release_is_an_event_of_its_own(again: Manifest) -> None:
+    cluster = FakeCluster()
+    announcer = EventAnnouncer(cluster, FakeClock())
+    first = of_release("a" * 10)
+    for release in (first, again):
+        await announcer.announce(release, STARTED)
+    expected = [(cast(dict[str, Any], release)["status"]["revision"], 1) for release in (first, again)]
+    said = [(event["metadata"]["labels"]["modelrelease.dev/revision"], event["count"]) for event in events(cluster)]
+    assert expected == said
+
+
 async def test_a_sentence_whose_event_expired_is_said_anew() -> None:
     cluster = FakeCluster()
     announcer = EventAnnouncer(cluster, FakeClock())

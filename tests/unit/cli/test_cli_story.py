@@ -62,6 +62,19 @@ async def test_every_decision_is_told_with_its_numbers(world: World) -> None:
     assert "- The evidence at each look: it is kept only while a release runs" in text
 
 
+async def test_a_release_that_was_tried_again_is_told_in_full(world: World) -> None:
+    """The operator says much of it in the same words as the first time."""
+    first = await rolled_back(world)
+    world.annotate("retry", "true")
+    await world.run(300, until=lambda one: one.status.phase is Phase.PROGRESSING)
+    again = await rolled_back(world)
+    expected = ["ReleaseStarted", "StepStarted", "ErrorRateTooHigh", "RolledBack"]
+    assert expected == [event.reason for event in again.events]
+    assert {again.revision} == {event.revision for event in again.events}
+    assert first.revision != again.revision
+    assert not any("first decisions" in sentence for sentence in again.unknown)
+
+
 async def test_what_was_measured_agrees_with_what_was_served(world: World) -> None:
     story = await rolled_back(world)
     found = totals(story.slices, story.span)
