@@ -78,6 +78,24 @@ def test_nobody_answers() -> None:
         find_model(source("http://127.0.0.1:9/model.onnx"))
 
 
+@pytest.mark.parametrize("location", ["http://[bad/x", "http://h:abc/x", "http://h:99999/x"])
+def test_an_address_that_cannot_be_read_is_a_bad_setting(location: str) -> None:
+    with pytest.raises(BadSetting, match="MODEL_URI is no address that can be read"):
+        find_model(source(location))
+
+
+def test_a_password_in_the_address_is_refused_and_not_told() -> None:
+    with pytest.raises(BadSetting, match="a user or a password") as refused:
+        find_model(source("https://user:secret@127.0.0.1/model.onnx"))
+    assert "secret" not in str(refused.value)
+
+
+def test_a_download_has_an_end(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_location, "_DOWNLOAD_SECONDS", 0.0)
+    with pytest.raises(ModelNotUsable, match="did not come within 0 s"):
+        find_model(source(f"{store}/model.onnx"))
+
+
 def test_paths_and_file_addresses(tmp_path: Path) -> None:
     model = tmp_path / "my model.onnx"
     model.write_bytes(CONTENT)

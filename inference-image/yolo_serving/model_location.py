@@ -12,7 +12,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from yolo_serving.digest import file_digest
 from yolo_serving.errors import BadSetting, ModelNotUsable
@@ -20,6 +20,7 @@ from yolo_serving.errors import BadSetting, ModelNotUsable
 _ATTEMPTS: Final = 3
 _PAUSE_SECONDS: Final = 1.0
 _SILENCE_SECONDS: Final = 30.0
+_DOWNLOAD_SECONDS: Final = 1800.0
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -60,10 +61,15 @@ def find_model(source: ModelSource) -> LocatedModel:
 def _path(source: ModelSource) -> Path:
     if "://" not in source.location:
         return Path(source.location)
-    parts = urlsplit(source.location)
+    parts = _address(source.location)
     match parts.scheme:
         case "file" if parts.netloc in {"", "localhost"}:
             return Path(unquote(parts.path))
+        case "http" | "https" if parts.username is not None or parts.password is not None:
+            raise BadSetting(
+                f"MODEL_URI={_shown(source.location)!r} has a user or a password in front of its host, which is not "
+                "served; give a signed address."
+            )
         case "http" | "https":
             return _fetched(source)
         case _:
@@ -71,6 +77,18 @@ def _path(source: ModelSource) -> Path:
                 f"MODEL_URI={_shown(source.location)!r}: only a path, file:///, http:// or https:// is served; "
                 "mount the model, or give a signed https address."
             )
+
+
+def _address(location: str) -> SplitResult:
+    """The parts of an address whose host and port can be read."""
+    try:
+        parts = urlsplit(location)
+        # Read only here; `port` raises for what is no number below 65536.
+        _ = parts.port
+    except ValueError as error:
+        # Not the address itself: where it cannot be read, nobody knows what in it is secret.
+        raise BadSetting(f"MODEL_URI is no address that can be read: {error}.") from None
+    return parts
 
 
 def _fetched(source: ModelSource) -> Path:
@@ -104,13 +122,18 @@ def _download(source: ModelSource, target: Path) -> None:
     ):
         declared = answer.headers.get("content-length")
         size = 0
-        while chunk := answer.read(_CHUNK_BYTES):
+        started = time.monotonic()
+        while chunk := answer.read1(_CHUNK_BYTES):
             size += len(chunk)
             if size > source.max_bytes:
                 shutil.rmtree(target.parent)
                 raise ModelNotUsable(f"{_shown(source.location)} has more than {source.max_bytes} bytes.")
+            if time.monotonic() - started > _DOWNLOAD_SECONDS:
+                raise ModelNotUsable(
+                    f"{_shown(source.location)} did not come within {_DOWNLOAD_SECONDS:g} s; {size} bytes did."
+                )
             file.write(chunk)
-        if declared is not None and size != int(declared):
+        if declared is not None and str(size) != declared.strip():
             raise ConnectionError(f"it ended after {size} of {declared} bytes")
 
 
