@@ -60,6 +60,22 @@ def measured(figure: str, beside: float, before: float, others_share: float) -> 
     }
 
 
+def served_latency(beside: float, before: float, others_share: float, *more_codes: str) -> Conditional:
+    codes = dict.fromkeys(("200", *more_codes), 10)
+    ratios = measured("p99_ratio", beside, before, others_share)
+    return {condition: {**result, "codes": codes} for condition, result in ratios.items()}
+
+
+def test_a_p99_that_is_met_by_refusing_is_no_p99(capsys: pytest.CaptureFixture[str]) -> None:
+    overload = {"accepted_slowest_ms": 160.0, "codes": {"200": 1}, "others_share_of_processor": 0.05}
+    shares = measured("server_share_of_bare", 0.9, 0.9, 0.05)
+    told = targets(shares, served_latency(1.1, 1.1, 0.05, "429"), overload, {"ratio": 1.01})
+    assert tell(told) == 1
+    missed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED")]
+    assert len(missed) == 2
+    assert all("codes besides 200 unloaded and at 70 %" in line for line in missed)
+
+
 @pytest.mark.parametrize(
     ("p99_ratios", "slowest", "others_share", "words"),
     [
@@ -85,7 +101,7 @@ def test_a_missed_target_fails_the_run_in_every_condition_that_can_be_judged(
     }
     told = targets(
         measured("server_share_of_bare", 0.9, 0.9, others_share),
-        measured("p99_ratio", *p99_ratios, others_share),
+        served_latency(*p99_ratios, others_share),
         overload,
         {"ratio": 1.01},
     )
