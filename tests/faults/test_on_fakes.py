@@ -233,6 +233,25 @@ async def test_18_the_judge_sees_while_the_canary_has_traffic(edit: Callable[[li
     assert (Phase.ROLLED_BACK, "ErrorRateTooHigh") == outcome(world)
 
 
+async def test_18_an_edit_of_stables_destination_is_followed_and_no_fight() -> None:
+    world = await begun(2)
+    await world.run(600, until=has_weight(20))
+    for number in range(4):
+        headers = {"response": {"set": {"x-edit": str(number)}}}
+        world.touch(Kind.VIRTUAL_SERVICE, NAME, lambda body, new=headers: _stable_entry(body).update(headers=new))
+        await world.run(3)
+        route = cast(Any, world.cluster.peek(Kind.VIRTUAL_SERVICE, NAMESPACE, NAME))["spec"]["http"][0]["route"]
+        assert [headers, headers] == [entry["headers"] for entry in route]
+    assert (0, False) == (world.status.fights, world.status.paused)
+    await world.run(900, until=is_over)
+    assert (Phase.SUCCEEDED, "Succeeded") == outcome(world)
+
+
+def _stable_entry(body: dict[str, Any]) -> dict[str, Any]:
+    found = (entry for entry in body["spec"]["http"][0]["route"] if entry["destination"]["host"] == NAME)
+    return cast(dict[str, Any], next(found))
+
+
 async def test_18_a_route_that_is_added_keeps_no_release_up() -> None:
     """Which of them is managed is told by the canary, also where no name was ever given."""
     world = await begun()

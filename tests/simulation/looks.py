@@ -100,6 +100,7 @@ def route_seen(weight: int, **changes: Any) -> RouteSeen:
         weight_percent=weight,
         has_canary=weight > 0,
         is_consistent=True,
+        is_alike=True,
         problem=None,
         is_ours=True,
         manifest={},

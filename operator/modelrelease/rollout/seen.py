@@ -37,6 +37,8 @@ class RouteSeen:
     """Whether the canary host is among the destinations of any such route, be it with weight 0."""
     is_consistent: bool
     """False where the managed weights do not add up to 100: somebody else wrote them."""
+    is_alike: bool
+    """Whether the canary's destination is stable's but for host, subset and weight; False where either was edited."""
     problem: tuple[str, str] | None
     """(reason, sentence) where the route was edited so that its weight can only go to 0; None where it can be split."""
     is_ours: bool

@@ -89,7 +89,7 @@ def foreign_weight(seen: Seen, now: float) -> Decision | None:
     if route is None or seen.route_problem is not None or not (status.phase in SHIFTING or _covers(seen)):
         return None
     if route.weight_percent == status.weight and route.is_consistent:
-        return None
+        return _follow(seen, now)
     is_unfinished = route.is_consistent and route.weight_percent == status.confirmed_weight
     if is_unfinished and status.confirmed_weight != status.weight:
         return conclude(seen, now, status.message, effect=SetWeight(status.weight))
@@ -114,6 +114,17 @@ def foreign_weight(seen: Seen, now: float) -> Decision | None:
         effect=SetWeight(status.weight),
         announcements=(Announcement("WeightChanged", sentence, warning=True),),
     )
+
+
+def _follow(seen: Seen, now: float) -> Decision | None:
+    """Stable's destination was edited (headers, a port), and the weights are as they should be: the canary's is made
+    like it, so that both arms are compared on the same terms. Nobody fights about weights."""
+    status, route = seen.status, seen.route
+    if route is None or route.is_alike or status.paused_reason == FIGHT_REASON:
+        return None
+    sentence = "A destination of the route was edited: the canary's was made like stable's, and the weights stay."
+    announcement = Announcement("RouteFollowed", sentence)
+    return conclude(seen, now, status.message, effect=SetWeight(status.weight), announcements=(announcement,))
 
 
 def _covers(seen: Seen) -> bool:

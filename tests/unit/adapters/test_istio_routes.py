@@ -269,7 +269,7 @@ CANARY_AT = "  - {{destination: {{host: detector-canary{}}}, weight: {}}}"
         (split("headers: {}", CANARY_AT.format("", 100).replace("weight", "headers: {}, weight")), 100, True),
         (split("weight: 95", CANARY_AT.format("", 50)), 50, False),
         (split("weight: 5", CANARY_AT.format("", 5)), 5, False),
-        (split("weight: 95", CANARY_AT.format(", subset: other", 5)), 5, False),
+        (split("weight: 95", CANARY_AT.format(", subset: other", 5)), 5, True),
         (split("weight: 90", CANARY_AT.format("", 5), CANARY_AT.format("", 5)), 10, False),
     ],
     ids=["ours", "all", "zero left out", "too much", "too little", "other subset", "twice"],
@@ -280,6 +280,21 @@ def test_what_somebody_else_wrote_is_seen_and_repaired(manifest: Manifest, weigh
     repaired = with_weight(manifest, reference(), 20)
     assert {"detector": 80, "detector-canary": 20} == weights(repaired)
     assert read_route(repaired, reference()).is_consistent
+    assert read_route(repaired, reference()).is_alike
+
+
+@pytest.mark.parametrize(
+    ("stable", "canary", "expected"),
+    [
+        ("weight: 95", "", True),
+        ("headers: {}, weight: 95", "", False),
+        ("weight: 95", ", subset: other", False),
+        ("weight: 95", ", port: {number: 81}", False),
+    ],
+)
+def test_an_edit_of_either_destination_is_seen(stable: str, canary: str, expected: bool) -> None:
+    seen = read_route(split(stable, CANARY_AT.format(canary, 5)), reference())
+    assert (5, True, expected) == (seen.weight_percent, seen.is_consistent, seen.is_alike)
 
 
 def test_traffic_can_be_taken_off_beside_a_third_destination() -> None:

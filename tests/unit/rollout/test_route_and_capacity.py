@@ -84,6 +84,22 @@ ROUTES = (
         BACK,
     ),
     Case(
+        "an edit of stable's destination is followed, and no fight",
+        seen_of(route=route_seen(20, is_alike=False), status={"fights": 2}),
+        SetWeight(20),
+        {"fights": 2, "paused": False, "weight": 20},
+    ),
+    Case(
+        "not where somebody else keeps writing",
+        seen_of(
+            Phase.PAUSED,
+            route=route_seen(20, is_alike=False),
+            status={"fights": 3, "paused": True, "paused_reason": "WeightsContested"},
+        ),
+        None,
+        {"fights": 3},
+    ),
+    Case(
         "0 is not overwritten without fresh metrics",
         seen_of(route=route_seen(0, has_canary=True), analysis=analysis_seen(SPEC, health=MetricsHealth.STALE)),
         None,

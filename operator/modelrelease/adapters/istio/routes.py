@@ -36,7 +36,7 @@ def read_route(manifest: Manifest, reference: RouteReference) -> RouteSeen:
     named = _named(manifest, reference)
     elsewhere = max((arms.canary_weight for arms in named), default=0)
     problem: tuple[str, str] | None = None
-    weight, is_consistent = elsewhere, False
+    weight, is_consistent, is_alike = elsewhere, False, False
     try:
         split = _read_split(manifest, reference)
     except Terminal as refusal:
@@ -46,11 +46,13 @@ def read_route(manifest: Manifest, reference: RouteReference) -> RouteSeen:
     else:
         weight = split.canary_weight or elsewhere
         is_consistent = split.is_consistent and not any(one.canary_weight for one in _besides(named, split.route))
+        is_alike = split.is_alike
     return RouteSeen(
         resource_version=str(cast(_Json, manifest)["metadata"].get("resourceVersion", "")),
         weight_percent=weight,
         has_canary=bool(named),
         is_consistent=is_consistent,
+        is_alike=is_alike,
         problem=problem,
         is_ours=_writers(manifest) == {OPERATOR},
         manifest=manifest,
@@ -160,17 +162,16 @@ class _Split:
 
     @property
     def is_consistent(self) -> bool:
-        """Whether the destinations are as `with_weight` leaves them."""
-        canaries = self.arms.canaries
-        if not canaries:
+        """Whether the weights are as `with_weight` leaves them."""
+        if not self.arms.canaries:
             return True
-        weight = weight_of(canaries[0])
-        return (
-            not self.arms.others
-            and len(canaries) == 1
-            and weight_of(self.stable) + weight == 100
-            and {**canaries[0], "weight": weight} == self.wanted_canary(weight)
-        )
+        weights = sum(map(weight_of, [self.stable, *self.arms.canaries]))
+        return not self.arms.others and len(self.arms.canaries) == 1 and weights == 100
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether the canary's destinations are as `with_weight` leaves them, but for their weights."""
+        return all(entry == self.wanted_canary(weight_of(entry)) for entry in self.arms.canaries)
 
     def wanted_canary(self, weight_percent: int) -> _Json:
         """stable's entry with the other host: same port and headers; no subset, since those are of stable's rule."""

@@ -87,6 +87,7 @@ MEANINGS: dict[str, str] = {
     "RolledBack": "The release was rolled back; stable has all traffic.",
     "RollingBack": "The release is being rolled back.",
     "RouteAmbiguous": "The VirtualService has several http routes, and it is not said which one to split.",
+    "RouteFollowed": "Somebody edited a destination of the route, not its weight: the canary's was made like stable's.",
     "RouteMissing": "The VirtualService has no http route of that name, or none at all.",
     "RouteRestored": "The route still named the canary of a release that was removed by force together with its "
     "ModelRelease; stable has all traffic again.",
