@@ -122,6 +122,9 @@ class Traffic(Protocol):
     async def restore(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> None:
         """Give the route its original shape back: all traffic to stable, no canary destination."""
 
+    async def confirm(self, seen: RouteSeen) -> None:
+        """Make sure that the route still is as it was `seen`: what is read may lag behind. Raises Conflict."""
+
     async def senders(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> Senders:
         """Whose requests the route splits. May be some seconds old; raises Retryable."""
 

@@ -91,6 +91,20 @@ async def test_a_weight_that_is_there_is_not_written(world: World) -> None:
     assert seen == await traffic.set_weight(world.namespace, REFERENCE, seen, 20)
 
 
+async def test_a_route_is_confirmed_without_a_change_and_one_that_was_read_late_is_not(world: World) -> None:
+    await world.cluster.create(Kind.VIRTUAL_SERVICE, virtual_service(world.namespace))
+    late = await IstioTraffic(world.cluster).read(world.namespace, REFERENCE)
+    await IstioTraffic(world.cluster).confirm(late)
+    assert late == await IstioTraffic(world.cluster).read(world.namespace, REFERENCE)
+    may_write = True
+    traffic = IstioTraffic(world.only_if(lambda: may_write))
+    stored = await traffic.set_weight(world.namespace, REFERENCE, late, 20)
+    with pytest.raises(Conflict):
+        await traffic.confirm(late)
+    may_write = False
+    await traffic.confirm(stored)  # what was stored from here is not asked for again
+
+
 def gateway(namespace: str) -> Manifest:
     servers = [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}]
     made = {

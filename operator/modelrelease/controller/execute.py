@@ -69,7 +69,7 @@ class Executor:
             case StampCanary(annotation, value):
                 await self._patch_canary(look, {"metadata": {"annotations": {annotation: value}}})
             case DeleteCanary(uid):
-                await self._cluster.delete(Kind.DEPLOYMENT, namespace, _canary(look).name, uid=uid)
+                await self._delete_canary(look, uid)
             case SetStableTemplate(template, mark):
                 await self._set_stable_template(look, template, mark)
             case SetAutoscalerMinimum(name, minimum):
@@ -110,6 +110,13 @@ class Executor:
         owner = owner_reference(_canary(look).manifest)
         labels = {RELEASE: release_label(look.seen.name), MANAGED_BY: OPERATOR}
         await self._traffic.copy_policy(look.seen.namespace, look.reference, _route(look), owner, labels)
+
+    async def _delete_canary(self, look: Look, uid: str) -> None:
+        """Only once the route certainly sends it nothing: one that was read late may be that of before the release."""
+        route, status = look.seen.route, look.seen.status
+        if route is not None and (status.ever_weighted or status.phase.is_at_rest):
+            await self._traffic.confirm(route)
+        await self._cluster.delete(Kind.DEPLOYMENT, look.seen.namespace, _canary(look).name, uid=uid)
 
     async def _patch_canary(self, look: Look, patch: Manifest) -> None:
         canary = _canary(look)

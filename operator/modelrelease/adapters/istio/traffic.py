@@ -26,6 +26,8 @@ class IstioTraffic:
     def __init__(self, cluster: Cluster, gateways: Gateways | None = None) -> None:
         self._cluster = cluster
         self._gateways = gateways or Gateways(cluster)
+        self._stored: dict[tuple[str, str], str] = {}
+        """resourceVersion of each VirtualService as it was last written from here."""
 
     async def read(self, namespace: str, reference: RouteReference) -> RouteSeen:
         manifest = await self._cluster.get(Kind.VIRTUAL_SERVICE, namespace, reference.virtual_service)
@@ -48,6 +50,12 @@ class IstioTraffic:
 
     async def restore(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> None:  # noqa: ARG002
         await self._store(seen, restored(seen.manifest, reference))
+
+    async def confirm(self, seen: RouteSeen) -> None:
+        """What was stored from here last is the newest that this operator knows of. All else is confirmed by a write
+        that changes nothing: the API server compares its resourceVersion, stores nothing and tells no proxy."""
+        if self._stored.get(_identity(seen.manifest)) != seen.resource_version:
+            await self._cluster.replace(Kind.VIRTUAL_SERVICE, seen.manifest)
 
     async def senders(self, namespace: str, reference: RouteReference, seen: RouteSeen) -> Senders:  # noqa: ARG002
         return await self._gateways.senders(seen.manifest, split_routes(seen.manifest, reference))
@@ -84,4 +92,13 @@ class IstioTraffic:
         return found
 
     async def _store(self, seen: RouteSeen, wanted: Manifest) -> Manifest:
-        return wanted if wanted == seen.manifest else await self._cluster.replace(Kind.VIRTUAL_SERVICE, wanted)
+        if wanted == seen.manifest:
+            return wanted
+        stored = await self._cluster.replace(Kind.VIRTUAL_SERVICE, wanted)
+        self._stored[_identity(stored)] = str(cast(dict[str, Any], stored)["metadata"]["resourceVersion"])
+        return stored
+
+
+def _identity(virtual_service: Manifest) -> tuple[str, str]:
+    metadata = cast(dict[str, Any], virtual_service)["metadata"]
+    return metadata["namespace"], metadata["name"]
