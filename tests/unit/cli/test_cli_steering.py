@@ -8,16 +8,18 @@ from typing import TypeVar
 
 import pytest
 
+from fakes import FakeClock
 from modelrelease.adapters.announcer import EventAnnouncer
 from modelrelease.api.annotations import Action
 from modelrelease.api.status import Outcome, Phase
 from modelrelease.cli.commands import steering, wait
-from modelrelease.cli.commands.steering import Wish, steer
+from modelrelease.cli.commands.steering import Wish, steer, was_obeyed
 from modelrelease.cli.commands.wait import Goal, wait_for
 from modelrelease.cli.exits import ExitCode
 from modelrelease.cli.problems import Problem
+from modelrelease.cli.releases import read_release
 from modelrelease.errors import Retryable, Unauthorized
-from modelrelease.ports import Kind
+from modelrelease.ports import Announcement, Kind
 from simulation import World
 from simulation.world import NAME, NAMESPACE, NEW_IMAGE
 
@@ -105,6 +107,27 @@ async def test_what_the_operator_does_not_do_is_said_with_its_reason(
     with pytest.raises(Problem) as refused:
         await beside(world, asked(world, action, value))
     assert (why, ExitCode.NOT_OBEYED) == (str(refused.value), refused.value.code)
+
+
+async def test_the_answer_is_the_one_to_this_wish(world: World) -> None:
+    """Others steer, too, and what they are told may be newer."""
+    other = Announcement("Resumed", "Somebody else was told this.")
+    release = await world.cluster.get(Kind.MODEL_RELEASE, NAMESPACE, NAME)
+    assert release is not None
+    await EventAnnouncer(world.cluster, FakeClock(world.clock.now() + 3600)).announce(release, other)
+    answer = await beside(world, asked(world, Action.PAUSE))
+    assert isinstance(answer, steering.SteeringView)
+    assert "Forward moves are paused by annotation" in answer.message
+
+
+@pytest.mark.parametrize("action", Action)
+async def test_a_release_that_gave_way_is_no_success_of_the_wish(world: World, action: Action) -> None:
+    before = await read_release(world.cluster, NAMESPACE, NAME)
+    world.apply(NEW_IMAGE.replace("v1.1.0", "v1.2.0"))
+    await world.run(100, until=lambda one: one.status.revision not in ("", before.status.revision))
+    after = await read_release(world.cluster, NAMESPACE, NAME)
+    assert before.status.revision != after.status.revision
+    assert not was_obeyed(before, after, Wish(action, "true", 1.0), f"true@{before.status.revision}")
 
 
 async def test_a_wish_for_a_release_that_has_just_given_way_hits_no_other(world: World) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
@@ -32,19 +32,18 @@ from modelrelease.ports import Cluster, Kind
 POLL_SECONDS = 0.25
 ANSWER = "15s"
 """How long the operator is waited for by default; it answers within a second or two when it runs."""
-ANSWERS = frozenset(
-    {
-        "NothingToDo",
-        "AnnotationUnknown",
-        "AnnotationIgnored",
-        "PromotedByHand",
-        "Paused",
-        "Resumed",
-        "Retried",
-        "Aborted",
-    }
-)
-"""Reasons of the Events with which the operator answers a wish."""
+DONE = {
+    Action.PROMOTE: "PromotedByHand",
+    Action.PAUSE: "Paused",
+    Action.RESUME: "Resumed",
+    Action.RETRY: "Retried",
+    Action.ABORT: "Aborted",
+}
+"""Reason of the Event by which the operator says that it obeyed."""
+REFUSALS = frozenset({"NothingToDo", "AnnotationUnknown", "AnnotationIgnored"})
+"""Reasons of the Events by which it says why it did not."""
+SAYING_SECONDS = 2.0
+"""How long the Event is waited for once the wish is settled; the operator gives up on an Event after that time."""
 CLOCK_SECONDS = 2.0
 """Events have whole seconds, of another machine's clock."""
 
@@ -152,9 +151,10 @@ async def steer(cluster: Cluster, namespace: str, name: str, wish: Wish) -> Stee
         {"metadata": {"uid": before.uid, "annotations": {wish.action.annotation: raw}}},
     )
     after = await _answered(cluster, before, wish, raw)
-    said = await _said(cluster, before, asked_at)
-    if not _was_obeyed(before, after, wish, raw):
-        why = said or f"There was nothing to {wish.action}: the phase is {after.status.phase}."
+    is_obeyed = was_obeyed(before, after, wish, raw)
+    said = await _said(cluster, before, {DONE[wish.action]} if is_obeyed else REFUSALS, asked_at)
+    if not is_obeyed:
+        why = said or f"The operator did not {wish.action} anything: the phase is {after.status.phase}."
         raise Problem(why, ExitCode.NOT_OBEYED)
     return SteeringView(
         namespace=before.namespace,
@@ -182,18 +182,30 @@ async def _answered(cluster: Cluster, before: Release, wish: Wish, raw: str) -> 
     )
 
 
-def _was_obeyed(before: Release, after: Release, wish: Wish, raw: str) -> bool:
-    """Whether the operator recorded the wish as done. A retry begins another release, which forgets the wishes."""
-    if after.status.retries > before.status.retries or after.status.revision != before.status.revision:
+def was_obeyed(before: Release, after: Release, wish: Wish, raw: str) -> bool:
+    """Whether the operator recorded the wish as done: among the wishes or, where the release they were about is over
+    and they are forgotten, in what it did. A release that gave way meanwhile proves nothing."""
+    if any(one.name == wish.action.annotation and one.value == raw for one in after.status.last_handled):
         return True
-    return any(one.name == wish.action.annotation and one.value == raw for one in after.status.last_handled)
+    match wish.action:
+        case Action.RETRY:
+            return after.status.retries > before.status.retries
+        case Action.ABORT:
+            ends = [one for one in after.status.history if one.revision == before.status.revision]
+            return any(one.reason == DONE[Action.ABORT] for one in ends[:1])
+        case _:
+            return False
 
 
-async def _said(cluster: Cluster, release: Release, since_seconds: float) -> str:
-    """The operator's Event about the wish; empty where the person may not read Events."""
-    try:
-        found = await events_of(cluster, release)
-    except ReleaseError:
-        return ""
-    fresh = [event for event in found if event.at >= since_seconds - CLOCK_SECONDS and event.reason in ANSWERS]
-    return fresh[-1].message if fresh else ""
+async def _said(cluster: Cluster, release: Release, reasons: Set[str], since_seconds: float) -> str:
+    """The operator's Event about the wish; empty where there is none, or the person may not read Events."""
+    end = time.monotonic() + SAYING_SECONDS
+    while True:
+        try:
+            found = await events_of(cluster, release)
+        except ReleaseError:
+            return ""
+        fresh = [event for event in found if event.at >= since_seconds - CLOCK_SECONDS and event.reason in reasons]
+        if fresh or time.monotonic() >= end:
+            return fresh[-1].message if fresh else ""
+        await asyncio.sleep(POLL_SECONDS)
