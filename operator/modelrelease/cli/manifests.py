@@ -32,13 +32,17 @@ def read_manifest(path: Path) -> Manifest:
     """The only ModelRelease in a file of YAML or JSON. Raises Problem."""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        documents = [one for one in yaml.safe_load_all(text) if one]
+        documents = [plain for one in yaml.load_all(text, _Loader) for plain in _unwrapped(_as_json(one))]
     except OSError as error:
         raise Problem(f"{path} cannot be read: {error.strerror}.", ExitCode.USAGE) from error
     except UnicodeDecodeError as error:
         raise Problem(f"{path} is not text in UTF-8.", ExitCode.USAGE) from error
-    except yaml.YAMLError as error:
-        raise Problem(f"{path} is not YAML: {' '.join(str(error).split())}", ExitCode.USAGE) from error
+    except RecursionError as error:
+        raise Problem(f"{path} is nested too deeply to be read.", ExitCode.USAGE) from error
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise Problem(
+            f"{path} is not YAML that JSON can hold: {' '.join(str(error).split())}", ExitCode.USAGE
+        ) from error
     found = [one for one in documents if isinstance(one, dict) and one.get("kind") == KIND]
     if len(found) != 1:
         raise Problem(f"{path} has {len(found)} ModelReleases; give a file with one.", ExitCode.USAGE)
@@ -48,7 +52,31 @@ def read_manifest(path: Path) -> Manifest:
     metadata = found[0].get("metadata")
     if not isinstance(metadata, dict) or not metadata.get("name"):
         raise Problem(f"{path} has no metadata.name; give the ModelRelease a name.", ExitCode.USAGE)
+    for field in ("name", "namespace"):
+        if not isinstance(metadata.get(field) or "", str):
+            raise Problem(f"{path}: metadata.{field} is no text; put {metadata[field]} in quotes.", ExitCode.USAGE)
     return cast(Manifest, found[0])
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads as kubectl does: YAML into JSON, which has no dates; 2024-01-01 is text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [one for one in found if one[0] != "tag:yaml.org,2002:timestamp"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _as_json(document: object) -> object:
+    return json.loads(json.dumps(document, allow_nan=False))
+
+
+def _unwrapped(document: object) -> list[object]:
+    """The objects of a List; kubectl applies each."""
+    if isinstance(document, dict) and document.get("kind") == "List" and isinstance(document.get("items"), list):
+        return list(document["items"])
+    return [document]
 
 
 def specification_of(manifest: Manifest) -> ModelReleaseSpec:
@@ -86,9 +114,9 @@ async def refusal(server: ApiServer, manifest: Manifest, namespace: str) -> str:
     Where the person may not apply it, or a policy refuses it, that is what it says. Raises Problem where the cluster
     does not serve ModelReleases.
     """
-    body = json.loads(json.dumps(manifest))
-    metadata: dict[str, Any] = body["metadata"]
-    metadata["namespace"] = namespace
+    body = cast(dict[str, Any], manifest)
+    metadata = {**body["metadata"], "namespace": namespace}
+    body = {**body, "metadata": metadata}
     path = f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL}/{metadata['name']}"
     query = {"dryRun": "All", "fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
     call = Call("PATCH", path, f"apply {metadata['name']}", query, body, "application/apply-patch+yaml")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -178,6 +179,44 @@ def test_a_manifest_without_a_name_is_one_sentence(tmp_path: Path, metadata: Any
     path.write_text(yaml.safe_dump(body), encoding="utf-8")
     with pytest.raises(Problem, match=r"has no metadata\.name"):
         read_manifest(path)
+
+
+HEAD = "apiVersion: modelrelease.dev/v1alpha1\nkind: ModelRelease\n"
+
+
+def of_file(tmp_path: Path, text: str) -> dict[str, Any]:
+    path = tmp_path / "release.yaml"
+    path.write_text(text, encoding="utf-8")
+    return cast(dict[str, Any], read_manifest(path))
+
+
+@pytest.mark.parametrize("date", ["2024-01-01", "2024-99-99", "2024-01-01T00:00:00Z"])
+def test_what_looks_like_a_date_is_text_as_it_is_for_kubectl(tmp_path: Path, date: str) -> None:
+    found = of_file(tmp_path, f"{HEAD}metadata: {{name: x, annotations: {{date: {date}}}}}\n")
+    assert {"date": date} == found["metadata"]["annotations"]
+
+
+def test_a_list_is_read_as_the_objects_in_it(tmp_path: Path) -> None:
+    release = {"apiVersion": "modelrelease.dev/v1alpha1", "kind": "ModelRelease", "metadata": {"name": "x"}}
+    text = yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": [{"kind": "Service"}, release]})
+    assert release == of_file(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{HEAD}metadata: {{name: 123}}\n", "metadata.name is no text; put 123 in quotes."),
+        (f"{HEAD}metadata: {{name: x, namespace: 5}}\n", "metadata.namespace is no text; put 5 in quotes."),
+        (f"{HEAD}metadata: {{name: x}}\nspec: {'[' * 3000}{']' * 3000}\n", "is nested too deeply to be read."),
+        (f"{HEAD}metadata: {{name: x}}\nspec: {{weight: .nan}}\n", "is not YAML that JSON can hold"),
+        (f"{HEAD}metadata: {{name: x}}\nspec: !!set {{a}}\n", "is not YAML that JSON can hold"),
+        (f"{HEAD}metadata: {{name: x}}\nspec: !!int foo\n", "is not YAML that JSON can hold"),
+    ],
+)
+def test_a_file_that_kubectl_would_refuse_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(Problem, match=re.escape(said)) as refused:
+        of_file(tmp_path, text)
+    assert refused.value.code is ExitCode.USAGE
 
 
 def test_a_wrong_choice_is_named_with_those_there_are() -> None:
