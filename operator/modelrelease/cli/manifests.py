@@ -39,10 +39,10 @@ def read_manifest(path: Path) -> Manifest:
         raise Problem(f"{path} is not text in UTF-8.", ExitCode.USAGE) from error
     except RecursionError as error:
         raise Problem(f"{path} is nested too deeply to be read.", ExitCode.USAGE) from error
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise Problem(
-            f"{path} is not YAML that JSON can hold: {' '.join(str(error).split())}", ExitCode.USAGE
-        ) from error
+    except yaml.YAMLError as error:
+        raise Problem(f"{path} is not YAML: {' '.join(str(error).split())}", ExitCode.USAGE) from error
+    except (ValueError, TypeError) as error:
+        raise Problem(f"{path} holds what JSON cannot: {error}.", ExitCode.USAGE) from error
     found = [one for one in documents if isinstance(one, dict) and one.get("kind") == KIND]
     if len(found) != 1:
         raise Problem(f"{path} has {len(found)} ModelReleases; give a file with one.", ExitCode.USAGE)

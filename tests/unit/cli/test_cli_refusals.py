@@ -208,9 +208,9 @@ def test_a_list_is_read_as_the_objects_in_it(tmp_path: Path) -> None:
         (f"{HEAD}metadata: {{name: 123}}\n", "metadata.name is no text; put 123 in quotes."),
         (f"{HEAD}metadata: {{name: x, namespace: 5}}\n", "metadata.namespace is no text; put 5 in quotes."),
         (f"{HEAD}metadata: {{name: x}}\nspec: {'[' * 3000}{']' * 3000}\n", "is nested too deeply to be read."),
-        (f"{HEAD}metadata: {{name: x}}\nspec: {{weight: .nan}}\n", "is not YAML that JSON can hold"),
-        (f"{HEAD}metadata: {{name: x}}\nspec: !!set {{a}}\n", "is not YAML that JSON can hold"),
-        (f"{HEAD}metadata: {{name: x}}\nspec: !!int foo\n", "is not YAML that JSON can hold"),
+        (f"{HEAD}metadata: {{name: x}}\nspec: {{weight: .nan}}\n", "holds what JSON cannot"),
+        (f"{HEAD}metadata: {{name: x}}\nspec: !!set {{a}}\n", "holds what JSON cannot"),
+        (f"{HEAD}metadata: {{name: x}}\nspec: !!int foo\n", "holds what JSON cannot"),
     ],
 )
 def test_a_file_that_kubectl_would_refuse_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
