@@ -8,7 +8,7 @@ from typing import Any, cast
 from modelrelease.ports import Manifest
 
 _SUFFIXES = {
-    "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
+    "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
     "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60,
 }  # fmt: skip
 """Kubernetes API reference, "Quantity"."""
@@ -26,22 +26,34 @@ def quantity(text: object) -> float:
 
 
 def asked_by(pod_spec: Mapping[str, Any]) -> dict[str, float]:
-    """What one pod asks for by resource: the sum of its containers, or the largest init container where that is more.
+    """What one pod asks for by resource (Kubernetes, "Resource sharing within containers"): its containers and
+    sidecars together, or an init container with the sidecars started before it where that is more; what is set for the
+    pod as a whole goes before that, and the overhead of its runtime class comes on top.
 
     An extended resource such as nvidia.com/gpu may be given as a limit only, which then is the request, too.
     """
-    total: dict[str, float] = {}
-    for container in pod_spec.get("containers") or []:
-        for name, amount in _requests(container).items():
-            total[name] = total.get(name, 0.0) + amount
+    running: dict[str, float] = {}
+    most: dict[str, float] = {}
     for container in pod_spec.get("initContainers") or []:
-        for name, amount in _requests(container).items():
-            total[name] = max(total.get(name, 0.0), amount)
-    return total
+        together = _sum(running, _requests(container))
+        most = {name: max(amount, most.get(name, 0.0)) for name, amount in {**most, **together}.items()}
+        if container.get("restartPolicy") == "Always":
+            running = together
+    for container in pod_spec.get("containers") or []:
+        running = _sum(running, _requests(container))
+    total = {name: max(running.get(name, 0.0), most.get(name, 0.0)) for name in {**running, **most}}
+    total |= _requests(pod_spec)
+    overhead = {name: quantity(amount) for name, amount in (pod_spec.get("overhead") or {}).items()}
+    return _sum(total, overhead)
 
 
-def _requests(container: Mapping[str, Any]) -> dict[str, float]:
-    resources = container.get("resources") or {}
+def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in {**one, **other}}
+
+
+def _requests(holder: Mapping[str, Any]) -> dict[str, float]:
+    """Of a container, or of a pod as a whole."""
+    resources = holder.get("resources") or {}
     written = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
     return {name: quantity(amount) for name, amount in written.items()}
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, cast
 
 import pytest
 
+from modelrelease.api.spec import parse_spec
+from modelrelease.cli.commands.plan import canary_pod_spec, is_canary_pod
 from modelrelease.cli.room import asked_by, fitting, quantity
+from modelrelease.rollout.labels import RELEASE, release_label
+from simulation.world import NAME, NAMESPACE, NEW_IMAGE, deployment, release, service
 
 
 @pytest.mark.parametrize(
@@ -21,6 +26,8 @@ from modelrelease.cli.room import asked_by, fitting, quantity
         ("128Mi", 2**27),
         ("1e3", 1000),
         ("0", 0),
+        ("100u", 1e-4),
+        ("100n", 1e-7),
     ],
 )
 def test_quantities_are_read_as_kubernetes_means_them(text: object, number: float) -> None:
@@ -78,3 +85,40 @@ def test_a_gpu_given_as_a_limit_is_asked_for_and_init_containers_count_where_the
     }
     assert {"cpu": 2.0, "nvidia.com/gpu": 1.0, "memory": 2.0**30} == asked_by(spec)
     assert fitting(spec, [node()], []) == 0, "no GPU anywhere"
+
+
+def asking(cpu: str, **container: Any) -> dict[str, Any]:
+    return {"name": "x", "resources": {"requests": {"cpu": cpu}}, **container}
+
+
+@pytest.mark.parametrize(
+    ("init", "more", "cpu"),
+    [
+        ([asking("1", restartPolicy="Always")], {}, 3),
+        ([asking("1", restartPolicy="Always"), asking("4")], {}, 5),
+        ([asking("4"), asking("1", restartPolicy="Always")], {}, 4),
+        ([], {"overhead": {"cpu": "250m"}}, 2.25),
+        ([asking("4")], {"resources": {"requests": {"cpu": "3"}}, "overhead": {"cpu": "250m"}}, 3.25),
+    ],
+)
+def test_sidecars_overhead_and_what_is_set_for_the_whole_pod_count(
+    init: list[dict[str, Any]], more: dict[str, Any], cpu: float
+) -> None:
+    assert {"cpu": cpu} == asked_by({"containers": [asking("2")], "initContainers": init, **more})
+
+
+def test_room_is_looked_for_by_what_the_canary_will_be() -> None:
+    """Not by what stable is: a template of creation mode may ask for more."""
+    stable, template = deployment(1), copy.deepcopy(cast(Any, deployment(1))["spec"]["template"])
+    template["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "4"}}
+    asked = cast(Any, release(NEW_IMAGE))["spec"]
+    spec = parse_spec(asked | {"workload": asked["workload"] | {"template": template}})
+    assert {"cpu": 4.0} == asked_by(canary_pod_spec(stable, service(), spec))
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name", "expected"), [(NAMESPACE, NAME, True), ("other", NAME, False), (NAMESPACE, "x", False)]
+)
+def test_room_that_the_release_itself_takes_is_not_wanted_twice(namespace: str, name: str, expected: bool) -> None:
+    pod: Any = {"metadata": {"namespace": NAMESPACE, "labels": {RELEASE: release_label(NAME)}}}
+    assert expected is is_canary_pod(pod, namespace, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
@@ -33,7 +33,9 @@ from modelrelease.cli.prometheus import SYSTEM, OperatorNamespace, ProviderFile,
 from modelrelease.cli.room import asked_by, fitting
 from modelrelease.cli.survey import Survey, findings_of, standing, survey
 from modelrelease.errors import Forbidden, MetricsUnavailable, Terminal
+from modelrelease.rollout.canary import canary_deployment
 from modelrelease.rollout.capacity import replicas_needed
+from modelrelease.rollout.labels import RELEASE, release_label
 
 Measured = Annotated[
     str | None,
@@ -112,7 +114,7 @@ async def look(connection: Connection, manifest: Manifest, asked_seconds: float 
     findings.append(problem("resource", refused) if refused else good("resource", "The API server would take it."))
     found = await survey(connection.cluster, draft.namespace, draft.name, draft.spec)
     findings += [*standing(found, draft.spec), *findings_of(found, draft.spec)]
-    findings.append(await _room(connection, found, draft.spec))
+    findings.append(await _room(connection, found, draft))
     traffic: Traffic | None = None
     scrape = 15.0
     now = time.time()
@@ -185,27 +187,47 @@ def _resolution(traffic: TrafficView, waited_seconds: float) -> Finding:
     return good("latency", f"P99 is compared by the bucket bound {bound:g} ms, which {share:.2%} exceed.")
 
 
-async def _room(connection: Connection, found: Survey, spec: ModelReleaseSpec) -> Finding:
+async def _room(connection: Connection, found: Survey, draft: Draft) -> Finding:
     """Whether the pods of the largest step fit beside stable's."""
     if found.present.deployment is None:
         return remark("room", "Not looked at: stable does not exist yet.")
-    stable = cast(dict[str, Any], found.present.deployment)
-    replicas = stable_replicas(found.present.deployment)
+    spec, replicas = draft.spec, stable_replicas(found.present.deployment)
     needed = max(replicas_needed(spec.strategy, replicas, step.weight) for step in spec.strategy.steps)
-    pod_spec = stable["spec"]["template"]["spec"]
+    pod_spec = canary_pod_spec(found.present.deployment, found.present.service, spec)
     gpus = sum(amount for name, amount in asked_by(pod_spec).items() if name.endswith("/gpu"))
     what = f"{needed} more pod{'' if needed == 1 else 's'}" + (f" with {needed * gpus:g} GPUs" if gpus else "")
     try:
         nodes, pods = await asyncio.gather(_all(connection, "nodes"), _all(connection, "pods"))
     except Forbidden:
         return remark("room", f"At 100 % {what} must fit; you may not list nodes, so it is not known whether they fit.")
-    room = fitting(pod_spec, nodes, pods)
+    room = fitting(pod_spec, nodes, [pod for pod in pods if not is_canary_pod(pod, draft.namespace, draft.name)])
     if room < needed:
         return problem(
             "room",
             f"At 100 % {what} must fit, but nodes have room for {room}; add nodes, or set strategy.canaryReplicas.",
         )
-    return good("room", f"Nodes have room for the {what} that 100 % needs, and for {room - needed} besides.")
+    return good(
+        "room",
+        f"Nodes have room for the {what} that 100 % needs, and for {room - needed} besides; quotas, affinity, and the "
+        "surge when stable is replaced were not looked at.",
+    )
+
+
+def canary_pod_spec(deployment: Manifest, service: Manifest | None, spec: ModelReleaseSpec) -> Mapping[str, Any]:
+    """What the canary's pods will be made from; stable's where no canary can be made, which is said elsewhere."""
+    present = cast(dict[str, Any], deployment)
+    try:
+        canary = canary_deployment(deployment, service or {}, spec, release="x", revision="x", replicas=1)
+    except Terminal:
+        canary = present
+    pod_spec: Mapping[str, Any] = cast(dict[str, Any], canary)["spec"]["template"]["spec"]
+    return pod_spec
+
+
+def is_canary_pod(pod: Manifest, namespace: str, name: str) -> bool:
+    """Whether it serves this very release already: its room is not taken by somebody else."""
+    metadata = cast(dict[str, Any], pod)["metadata"]
+    return metadata.get("namespace") == namespace and (metadata.get("labels") or {}).get(RELEASE) == release_label(name)
 
 
 async def _all(connection: Connection, plural: str) -> list[Manifest]:
