@@ -71,7 +71,7 @@ async def test_a_release_under_way_at_a_glance(world: World) -> None:
     view = await status.look(world.cluster, NAMESPACE, NAME)
     assert UNDER_WAY.splitlines() == lines(status.render(view, world.clock.now()))
     every = await status.look_at_all(world.cluster, NAMESPACE)
-    assert LIST.splitlines() == lines(status.render_all(every, world.clock.now()))
+    assert LIST.splitlines() == lines(status.render_all(every, world.clock.now(), is_wide=False))
 
 
 async def test_one_that_cannot_be_read_hides_none_of_the_others(world: World) -> None:
@@ -79,7 +79,8 @@ async def test_one_that_cannot_be_read_hides_none_of_the_others(world: World) ->
     other: Any = {"metadata": {"name": "other", "namespace": NAMESPACE}}
     other |= {"spec": {"image": "m:v2", "workload": {"deployment": "other"}}, "status": {"phase": "Levitating"}}
     world.cluster.put(Kind.MODEL_RELEASE, other)
-    shown = " ".join(lines(status.render_all(await status.look_at_all(world.cluster, NAMESPACE), world.clock.now())))
+    view = await status.look_at_all(world.cluster, NAMESPACE)
+    shown = " ".join(lines(status.render_all(view, world.clock.now(), is_wide=False)))
     assert shown.startswith(" ".join(LIST.splitlines()))
     assert "! other: The status of other was written by another version of the operator" in shown
     with pytest.raises(Missing, match=r"there are: other, yolov8-detect\."):
@@ -149,13 +150,19 @@ async def test_history_is_empty_before_the_first_release_ends(world: World) -> N
     assert set(history.STYLES) == set(Outcome)
 
 
+async def test_the_only_release_of_all_namespaces_is_shown_with_its_own(world: World) -> None:
+    view = await status.look_at_all(world.cluster, None)
+    (_, shown) = lines(status.render_all(view, world.clock.now(), is_wide=True))
+    assert f"{NAMESPACE}/{NAME}" == shown.split()[0]
+
+
 async def test_releases_of_all_namespaces_are_told_apart(world: World) -> None:
     world.apply()
     other: Any = world.cluster.peek(Kind.MODEL_RELEASE, NAMESPACE, NAME)
     world.cluster.put(Kind.MODEL_RELEASE, other | {"metadata": other["metadata"] | {"namespace": "audio", "uid": "2"}})
     view = await status.look_at_all(world.cluster, None)
     assert [("audio", NAME), (NAMESPACE, NAME)] == [(one.namespace, one.name) for one in view.items]
-    shown = lines(status.render_all(view, world.clock.now()))
+    shown = lines(status.render_all(view, world.clock.now(), is_wide=True))
     assert [f"audio/{NAME}", f"{NAMESPACE}/{NAME}"] == [line.split()[0] for line in shown[1:]]
     result = CliRunner().invoke(application(), ["status", "-A", "-n", "vision"])
     assert ExitCode.USAGE == result.exit_code

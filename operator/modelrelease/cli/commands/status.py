@@ -115,7 +115,7 @@ def status(
         every = run_connected(
             target, lambda opened: look_at_all(opened.cluster, None if all_namespaces else opened.namespace)
         )
-        emit(every, output, lambda view: render_all(view, now))
+        emit(every, output, lambda view: render_all(view, now, is_wide=all_namespaces))
     else:
         one = run_connected(target, lambda opened: look(opened.cluster, opened.namespace, name))
         emit(one, output, lambda view: render(view, now))
@@ -225,8 +225,8 @@ def _pod(deployment: Manifest, pod: Manifest, release: Release) -> PodView:
     return PodView(name=name, ready=is_ready, restarts=seen.restarts, trouble="" if is_ready else trouble)
 
 
-def render_all(view: StatusList, now: float) -> Iterable[RenderableType]:
-    is_wide = len({one.namespace for one in view.items}) > 1
+def render_all(view: StatusList, now: float, *, is_wide: bool) -> Iterable[RenderableType]:
+    """is_wide: of all namespaces, so that each name comes with its own, also where all are in one."""
     shown = table("NAME", "IMAGE", "PHASE", "STEP", "WEIGHT", "BEGAN", right=("WEIGHT",))
     for one in view.items:
         name = f"{one.namespace}/{one.name}" if is_wide else one.name
