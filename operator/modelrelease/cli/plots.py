@@ -53,12 +53,13 @@ def top_of(lines: Sequence[Line], least: float) -> float:
 
 
 def _path(points: Points, frame: Frame) -> str:
+    """Lines between gaps. Each begins with a line of no length, which round caps show: a point alone is a dot."""
     parts, is_drawing = [], False
     for at, value in points:
         if value is None:
             is_drawing = False
             continue
-        parts.append(f"{'L' if is_drawing else 'M'}{frame.x(at):.1f} {frame.y(value):.1f}")
+        parts.append(f"{'L' if is_drawing else 'M'}{frame.x(at):.1f} {frame.y(value):.1f}{'' if is_drawing else 'h0'}")
         is_drawing = True
     return "".join(parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from modelrelease.cli.commands import explain, report, watch
 from modelrelease.cli.commands.status import PodView, look
 from modelrelease.cli.measured import watched_of
 from modelrelease.cli.measurements import slices_of, totals
+from modelrelease.cli.plots import Frame, Line, plot
 from modelrelease.cli.printing import Output, resampled, sparkline
 from modelrelease.cli.problems import Problem
 from modelrelease.cli.releases import read_release
@@ -133,6 +135,20 @@ async def test_a_report_loads_nothing_and_escapes_what_it_quotes(world: World) -
         paths = [path.get("d") or "" for path in drawn.iter("path")]
         assert any(path.count("L") > 5 for path in paths)
         assert "nan" not in "".join(paths)
+
+
+async def test_a_report_of_a_release_under_way_says_so(world: World) -> None:
+    story = await told(world)
+    assert ", runs for " in report.page(story)
+    assert ", took " not in report.page(story)
+
+
+def test_a_plot_shows_a_point_between_gaps() -> None:
+    """A path that only moves draws nothing; a line of no length with round caps is a dot."""
+    points = [(0.0, None), (10.0, 5.0), (20.0, None)]
+    drawn = plot("Errors", [Line("canary", "canary", points)], [], Frame((0.0, 20.0), 10.0, " %"))
+    assert re.search(r'd="M[\d.]+ [\d.]+h0"', drawn)
+    assert "stroke-linecap:round" in report.STYLE
 
 
 class Tags(HTMLParser):

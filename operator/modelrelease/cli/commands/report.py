@@ -29,7 +29,7 @@ h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem}
 figure{margin:1.5rem 0}figcaption{font-weight:600}figcaption span{font-weight:400;margin-left:1rem}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .75rem .25rem 0;vertical-align:top;
 border-bottom:1px solid var(--line)}td.number{text-align:right;white-space:nowrap}
-svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--dim)}path{fill:none;stroke-width:1.8}
+svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--dim)}path{fill:none;stroke-width:1.8;stroke-linecap:round}
 .grid{stroke:var(--line)}.mark{stroke:var(--dim);stroke-dasharray:3 3}
 .stable{color:var(--stable);stroke:var(--stable)}.canary{color:var(--canary);stroke:var(--canary)}
 figcaption .stable,figcaption .canary{stroke:none}.warning{color:var(--bad)}.dim{color:var(--dim)}
@@ -78,13 +78,13 @@ def page(story: StoryView) -> str:
     title = f"{story.namespace}/{story.name}: {story.tag}"
     span = story.span
     began = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(span.start))
+    lasted = f"{'took' if story.finished_at else 'runs for'} {lasting(span.end - span.start)}"
     parts = [
         "<!doctype html>",
         f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head><body>',
         f"<h1>{escape(title)}: {escape(story.outcome)}</h1>",
-        f'<p class="dim">Began {began}, took {lasting(span.end - span.start)}; revision {escape(story.revision)}; '
-        f"{escape(story.image)}</p>",
+        f'<p class="dim">Began {began}, {lasted}; revision {escape(story.revision)}; {escape(story.image)}</p>',
         f"<p>{escape(story.message)}</p>",
         *(_plots(story) if story.slices else []),
         _totals(story) if story.slices else "",
