@@ -112,15 +112,15 @@ _KNOWN: dict[str, Callable[[Sequence[str]], list[str]]] = {
 
 
 def _kubeconfig(before: Sequence[str]) -> Path | None:
-    path = _typed(before, "--kubeconfig")
+    path = typed(before, "--kubeconfig")
     return Path(path) if path else None
 
 
 def _asked(before: Sequence[str], work: Callable[[Connection], Awaitable[list[str]]]) -> list[str]:
     """What the cluster that was typed answers; nothing where it cannot be asked."""
     target = Target(
-        namespace=_typed(before, "-n", "--namespace"),
-        context=_typed(before, "--context"),
+        namespace=typed(before, "-n", "--namespace"),
+        context=typed(before, "--context"),
         kubeconfig=_kubeconfig(before),
     )
     try:
@@ -129,8 +129,16 @@ def _asked(before: Sequence[str], work: Callable[[Connection], Awaitable[list[st
         return []
 
 
-def _typed(before: Sequence[str], *options: str) -> str | None:
-    return next((after for word, after in pairwise(before) if word in options), None)
+def typed(before: Sequence[str], *options: str) -> str | None:
+    """The value of an option in any of the ways to write one: -n x, -nx, --namespace x, --namespace=x."""
+    for word, after in pairwise([*before, ""]):
+        if word in options:
+            return after
+        for option in options:
+            is_long = option.startswith("--")
+            if word.startswith(f"{option}=" if is_long else option) and word.startswith("--") is is_long:
+                return word.removeprefix(option).removeprefix("=")
+    return None
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from modelrelease.cli.app import COMMANDS, application
-from modelrelease.cli.completion import candidates
+from modelrelease.cli.completion import candidates, typed
 from modelrelease.cli.exits import MEANINGS, ExitCode
 from modelrelease.cli.options import DEBUG, guarded
 from modelrelease.cli.problems import Problem
@@ -146,3 +146,9 @@ def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, content: byt
     assert (code, "") == (result.exit_code, result.stdout)
     (line,) = result.stderr.splitlines()
     assert said in line
+
+
+@pytest.mark.parametrize("words", [["-n", "try"], ["-ntry"], ["-n=try"], ["--namespace", "try"], ["--namespace=try"]])
+def test_completion_reads_a_namespace_however_it_is_written(words: list[str]) -> None:
+    assert "try" == typed(["status", *words, "x"], "-n", "--namespace")
+    assert typed(["status", "--no-color", "x"], "-n", "--namespace") is None
