@@ -19,8 +19,9 @@ def page() -> str:
     return whole_page(
         "Events",
         "operator/modelrelease/rollout and operator/modelrelease/cli/reference/meanings.py",
-        "`kubectl events --for mr/yolov8-detect` tells the story of a release. Each Event is a full sentence. One that "
-        "was said before is counted up instead of said again. Kubernetes forgets Events after an hour; "
+        "`kubectl events --for mr/yolov8-detect` tells the story of a release. Each Event is a full sentence. Each "
+        "is labelled with its revision (`modelrelease.dev/revision`), and one that follows itself is counted up instead "
+        "of said again. Kubernetes forgets Events after an hour; "
         "`status.history` keeps the last ten releases.",
         table(
             ("reason", "type", "meaning"),
