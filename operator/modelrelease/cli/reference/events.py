@@ -20,8 +20,8 @@ def page() -> str:
         "Events",
         "operator/modelrelease/rollout and operator/modelrelease/cli/reference/meanings.py",
         "`kubectl events --for mr/yolov8-detect` tells the story of a release. Each Event is a full sentence. Each "
-        "is labelled with its revision (`modelrelease.dev/revision`), and one that follows itself is counted up instead "
-        "of said again. Kubernetes forgets Events after an hour; "
+        "is labelled with its revision (`modelrelease.dev/revision`), and one that follows itself is counted up "
+        "instead of said again. Kubernetes forgets Events after an hour; "
         "`status.history` keeps the last ten releases.",
         table(
             ("reason", "type", "meaning"),
