@@ -32,12 +32,13 @@ def path_of(kind: Kind, namespace: str | None = None, name: str | None = None) -
 
 @dataclass
 class Kube:
-    """An administrator. `own_versions` holds the resourceVersion of each revision that was made through here: what is
-    not among them is the operator's."""
+    """An administrator. `own_versions` holds the resourceVersion of each revision that was made through here, and
+    `own_deletions` the uid of each object that was deleted: what is not among them is the operator's."""
 
     session: aiohttp.ClientSession
     server: str
     own_versions: set[int] = field(default_factory=set)
+    own_deletions: set[str] = field(default_factory=set)
 
     async def send(self, method: str, path: str, body: Json | None = None, *, kind: str = "application/json") -> Json:
         """The answer's JSON; raises ClientResponseError."""
@@ -53,7 +54,10 @@ class Kube:
                     answer.request_info, answer.history, status=answer.status, message=f"{method} {path}: {text[:300]}"
                 )
         found: Json = json.loads(text)
-        version = (found.get("metadata") or {}).get("resourceVersion")
+        metadata = found.get("metadata") or {}
+        if method == "DELETE":
+            self.own_deletions.add((found.get("details") or metadata)["uid"])  # a Status, or the object itself
+        version = metadata.get("resourceVersion")
         if method != "GET" and version:
             self.own_versions.add(int(version))
         return found

@@ -7,7 +7,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import time
 
 import aiohttp
@@ -50,12 +50,13 @@ class Recorder:
 
     def revisions(self, namespace: str) -> list[Revision]:
         """Those of one namespace; who made them is known only once the maker's answer has come, hence now."""
-        own = self.kube.own_versions
-        found = (
-            Revision(one.number, one.kind, one.manifest, one.is_deletion, one.number in own, one.at)
-            for one in self._revisions[namespace]
-        )
+        found = (replace(one, is_foreign=self._is_foreign(one)) for one in self._revisions[namespace])
         return sorted(found, key=lambda one: one.number)
+
+    def _is_foreign(self, one: Revision) -> bool:
+        if one.is_deletion:
+            return one.manifest["metadata"]["uid"] in self.kube.own_deletions
+        return one.number in self.kube.own_versions
 
     def latest(self, namespace: str, kind: Kind, name: str) -> Json | None:
         return self._latest.get((namespace, kind, name))

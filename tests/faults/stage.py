@@ -57,7 +57,6 @@ class Scene:
     metrics: MetricsProxy
     operator: Operator
     namespace: str
-    deleted_by_hand: set[str] = field(default_factory=set)
     was_applied: bool = False
 
     # --- what people do
@@ -77,10 +76,6 @@ class Scene:
         await self.kube.merge(Kind.MODEL_RELEASE, self.namespace, NAME, patch)
 
     async def delete(self, kind: Kind = Kind.MODEL_RELEASE, name: str = NAME) -> None:
-        if kind is Kind.DEPLOYMENT:
-            found = await self.kube.get(kind, self.namespace, name)
-            if found is not None:
-                self.deleted_by_hand.add(found["metadata"]["uid"])
         await self.kube.delete(kind, self.namespace, name)
 
     async def serve_route(self) -> None:
@@ -142,7 +137,7 @@ class Scene:
 
     def violations(self) -> list[str]:
         """Of I1 to I4 and I7, so far, and what the operator's log must not contain."""
-        facts = Facts(NAME, blind=self.metrics.lies, deleted_by_hand=frozenset(self.deleted_by_hand))
+        facts = Facts(NAME, blind=self.metrics.lies)
         return [*violations(self.revisions, facts), *self.operator.crashes()]
 
     # --- time
