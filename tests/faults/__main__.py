@@ -52,6 +52,7 @@ def _record_schedules(options: argparse.Namespace, done: list[Any]) -> None:
             "seeds": [options.seed, options.seed + len(done) - 1],
             "schedules": len(done),
             "actions": sum(len(one.actions) for one in done),
+            "reached before the calm": dict(Counter(phase for one in done for phase in one.phases)),
             "ends": dict(Counter(one.end for one in done if not one.problem)),
             "violations": {one.seed: one.problem for one in done if one.problem},
         },

@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
+from modelrelease.api.status import Phase
 from modelrelease.errors import Conflict, Forbidden, Retryable, Throttled
 from modelrelease.ports import Kind
 from simulation.history import CANARY, IMAGES, RESHAPED, WISHES, History, Killed
@@ -16,16 +18,22 @@ from simulation.world import NAME
 
 MOST_ACTIONS = 12
 _CHUNK = 4
+BEGINNINGS = (
+    Phase.PREPARING, Phase.PROGRESSING, Phase.BAKING, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.SUCCEEDED,
+)  # fmt: skip
+"""Where the trouble begins: left to chance alone, few schedules would leave the first step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What happened under one seed; `problem` is empty where all was well."""
+    """What happened under one seed; `problem` is empty where all was well. `phases` are those before the calm, in which
+    nothing goes wrong any more."""
 
     seed: int
     actions: tuple[str, ...]
     problem: str
     end: str
+    phases: frozenset[str]
 
 
 def play(seed: int) -> Schedule:
@@ -33,19 +41,57 @@ def play(seed: int) -> Schedule:
     chance = random.Random(seed)  # noqa: S311 - repeatable
     happened: Counter[str] = Counter()
     actions: list[str] = []
-    history = History(lambda what: happened.update([what]), seed=seed)
+    spec = _spec(chance)
+    history = History(lambda what: happened.update([what]), seed=seed, rps=chance.choice((20, 60)), spec=spec)
     try:
-        history.begin(chance.choice((1, 3)), names_route=chance.random() < 0.5)
+        history.begin(chance.choice((1, 3)), chance.choice(BEGINNINGS))
         for _ in range(chance.randint(3, MOST_ACTIONS)):
             name, act = _action(chance, history)
             actions.append(name)
             act()
             history.nothing_is_broken()
+        phases = _phases(happened)
         history.end()
     except Exception:  # noqa: BLE001 - whatever it is, it belongs to this seed
-        return Schedule(seed, tuple(actions), traceback.format_exc(limit=-2), "")
+        return Schedule(seed, tuple(actions), traceback.format_exc(limit=-2), "", _phases(happened))
     end = next((what for what in happened if what.startswith("end ")), "end nothing begun")
-    return Schedule(seed, tuple(actions), "", end.removeprefix("end "))
+    return Schedule(seed, tuple(actions), "", end.removeprefix("end "), phases)
+
+
+def _phases(happened: Counter[str]) -> frozenset[str]:
+    return frozenset(what.removeprefix("phase ") for what in happened if what.startswith("phase "))
+
+
+def _spec(chance: random.Random) -> dict[str, Any]:
+    """How this schedule releases: any strategy that a user may write, with short times."""
+    weights = chance.choice(((1, 5, 20, 50, 100), (20, 100), (100,), (1, 50, 100)))
+    steps = [{"weight": weight, "minDuration": chance.choice(("1s", "5s"))} for weight in weights]
+    if chance.random() < 0.2:
+        chance.choice(steps)["approval"] = True
+    strategy: dict[str, Any] = {
+        "steps": steps,
+        "advance": chance.choice(("Evidence", "Time")),
+        "bakeTime": chance.choice(("0s", "10s")),
+        "drainDelay": chance.choice(("0s", "5s")),
+        "progressDeadline": "30s",
+    }
+    if chance.random() < 0.3:
+        strategy["canaryReplicas"] = chance.choice((1, 3))
+    if chance.random() < 0.3:
+        strategy |= {"stepDeadline": "20s", "onStepDeadline": chance.choice(("Hold", "Rollback", "Promote"))}
+    if chance.random() < 0.2:
+        strategy["holdAutoscaler"] = False
+    analysis = {
+        "interval": "1s",
+        "lag": "1s",
+        "warmUp": "0s",
+        "harmBudget": 0.02,
+        "errorRate": {"maxIncrease": 0.01},
+        "latencyP99": {"maxRatio": 2.0},
+        "minRequests": chance.choice((1, 50)),
+    }
+    traffic = {"route": "primary"} if chance.random() < 0.5 else {}
+    return {"strategy": strategy, "analysis": analysis, "traffic": traffic}
 
 
 def _action(chance: random.Random, history: History) -> tuple[str, Callable[[], None]]:

@@ -28,6 +28,8 @@ WISHES = (
 )
 REACTION_SECONDS = 5
 """How long a canary without a pod may keep traffic: a look, and a crash of the operator in it."""
+BEGINNING_SECONDS = 100
+"""A phase that is not reached by then is done without."""
 
 
 class Killed(BaseException):
@@ -40,9 +42,17 @@ class History:
     note: told what occurred, for statistics.
     """
 
-    def __init__(self, note: Callable[[str], None] = lambda _: None, seed: int = 5) -> None:
+    def __init__(
+        self,
+        note: Callable[[str], None] = lambda _: None,
+        seed: int = 5,
+        *,
+        rps: float = 20,
+        spec: dict[str, Any] | None = None,
+    ) -> None:
         self.loop = asyncio.new_event_loop()
-        self.world = World(seed=seed, rps=20)
+        self.world = World(seed=seed, rps=rps)
+        self._spec = spec or {}
         self._note = note
         self.deleted_by_hand: set[str] = set()
         self.exposed_seconds = 0
@@ -93,18 +103,30 @@ class History:
 
     # --- the beginning
 
-    def begin(self, replicas: int, *, names_route: bool = False) -> None:
+    def begin(self, replicas: int, phase: Phase = Phase.PREPARING) -> None:
+        """Until the first release is in `phase`, or does not come to it soon."""
         self.world.deploy_stable(replicas)
         self.world.cluster.put(Kind.AUTOSCALER, _autoscaler())
         self._seconds(20)
-        self.world.apply(traffic={"route": "primary"} if names_route else {})
+        self.world.apply(**self._spec)
         self._seconds(8)
+        if phase is Phase.ROLLING_BACK:
+            self._until(lambda: self.world.weight > 0)
+            self.world.annotate("abort", "it smells")
+        if phase is not Phase.PREPARING:
+            self._until(lambda: self.world.status.phase is phase)
+
+    def _until(self, holds: Callable[[], bool]) -> None:
+        for _ in range(BEGINNING_SECONDS):
+            if holds():
+                return
+            self._seconds(1)
 
     # --- people
 
     def ask_for(self, image: str, value: str | None) -> None:
         env = [] if value is None else [{"name": "MODEL_URI", "value": value}]
-        self.world.apply(image, env=env)
+        self.world.apply(image, **self._spec, env=env)
         self._seconds(3)
 
     def annotate(self, wish: tuple[str, str]) -> None:
