@@ -99,7 +99,7 @@ def foreign_weight(seen: Seen, now: float) -> Decision | None:
             f"where {status.weight} % was set. Stop the other writer, then annotate with modelrelease.dev/resume=true."
         )
         # To take all traffic off the canary is subject to no limit.
-        effect = SetWeight(0) if status.weight == 0 else None
+        effect = SetWeight(0) if status.weight == 0 and route.weight_percent > 0 else None
         return conclude(seen, now, sentence, stall=Stall(FIGHT_REASON, sentence), effect=effect, effect_first=True)
     limit = "the promotion goes on without" if status.phase is Phase.PROMOTING else "the release pauses"
     sentence = (

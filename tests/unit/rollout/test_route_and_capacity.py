@@ -62,6 +62,17 @@ ROUTES = (
         "Stop the other writer",
     ),
     Case(
+        "and at 0 nothing is written again and again where only another destination is foreign",
+        seen_of(
+            Phase.PAUSED,
+            route=route_seen(0, is_consistent=False),
+            status={"weight": 0, "fights": 3, "paused": True, "paused_reason": "WeightsContested"},
+        ),
+        None,
+        {"fights": 3, "weight": 0},
+        "Stop the other writer",
+    ),
+    Case(
         "but to 0 it is set back however often",
         seen_of(
             Phase.PAUSED,
