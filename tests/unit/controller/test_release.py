@@ -232,7 +232,7 @@ async def _at_20_percent() -> World:
     target = {"kind": "Deployment", "name": NAME}
     autoscaler = {
         "metadata": {"name": NAME, "namespace": NAMESPACE},
-        "spec": {"minReplicas": 1, "scaleTargetRef": target},
+        "spec": {"minReplicas": 1, "maxReplicas": 20, "scaleTargetRef": target},
     }
     world.cluster.put(Kind.AUTOSCALER, cast(Manifest, autoscaler))
     await world.run(60)
