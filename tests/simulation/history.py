@@ -39,7 +39,7 @@ class Killed(BaseException):
 class History:
     """One ModelRelease among people and machines that do as they like; each method is something that happens.
 
-    note: told what occurred, for statistics.
+    note: told what occurred, for statistics. spec: what every edit asks for beside the image.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class History:
     ) -> None:
         self.loop = asyncio.new_event_loop()
         self.world = World(seed=seed, rps=rps)
-        self._spec = spec or {}
+        self.spec = spec or {}
         self._note = note
         self.deleted_by_hand: set[str] = set()
         self.exposed_seconds = 0
@@ -108,7 +108,7 @@ class History:
         self.world.deploy_stable(replicas)
         self.world.cluster.put(Kind.AUTOSCALER, _autoscaler())
         self._seconds(20)
-        self.world.apply(**self._spec)
+        self.world.apply(**self.spec)
         self._seconds(8)
         if phase is Phase.ROLLING_BACK:
             self._until(lambda: self.world.weight > 0)
@@ -126,7 +126,7 @@ class History:
 
     def ask_for(self, image: str, value: str | None) -> None:
         env = [] if value is None else [{"name": "MODEL_URI", "value": value}]
-        self.world.apply(image, **self._spec, env=env)
+        self.world.apply(image, **self.spec, env=env)
         self._seconds(3)
 
     def annotate(self, wish: tuple[str, str]) -> None:

@@ -30,7 +30,8 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(replicas=st.sampled_from([1, 3]), names_route=st.booleans())
     def begin(self, replicas: int, names_route: bool) -> None:
-        self.history.begin(replicas, names_route=names_route)
+        self.history.spec = {"traffic": {"route": "primary"} if names_route else {}}
+        self.history.begin(replicas)
 
     @rule(image=st.sampled_from(IMAGES), value=st.sampled_from([None, "a", "b"]))
     def ask_for(self, image: str, value: str | None) -> None:
