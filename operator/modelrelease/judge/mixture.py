@@ -25,10 +25,10 @@ STALE_LOG = 2.0
 (e^2, about 7): earlier would spend stakes faster than they lose worth, later would react slower to a late bug."""
 
 
-LEAST_WINDOWS: Array = np.array((3.0, 3.0, 3.0, 3.0, 3.0, 2.0))
+LEAST_WINDOWS: Array = np.array((3.0, 3.0, 3.0, 3.0, 3.0, 4 / 3))
 """Windows that it takes at least to win, per effect, what a fresh stake lacks for a rollback. So no burst inside one
-window, however large, rolls back by itself, and none cut by a window's edge unless most requests fail: for an outage,
-two windows must be enough."""
+window, however large, rolls back by itself. For an outage one window and a part of another must be enough: two whole
+ones cost a second more at windows of one second, and keep few more bursts from a verdict (decision 8)."""
 
 LOST = -60.0
 """A stake of e^-60 is nothing: added to the fresh one that follows, or to the purse, it vanishes in a float's rounding.
