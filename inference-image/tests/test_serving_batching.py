@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -107,7 +108,7 @@ async def test_who_would_be_answered_too_late_is_told_and_not_run() -> None:
     waited_less = asyncio.create_task(batcher.submit(2, time.monotonic() - 6.0))
     outcomes = await results([waited_long, waited_less])
     assert isinstance(outcomes[0], DeadlineExceeded)
-    assert "waited 8000 ms and would miss its deadline" in str(outcomes[0])
+    assert re.search(r"waited 8\d{3} ms and would miss its deadline", str(outcomes[0]))
     assert outcomes[1] == 4
     assert gate.batches == [[2]]
     await batcher.stop()
