@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import add
@@ -90,7 +89,7 @@ def choose_threshold(past: Histogram, max_ratio: float) -> Threshold | None:
         slow = past.total - past.at_most[index]
         if share > high or slow == 0 or not math.isfinite(bound_ms):
             continue
-        ratio = _tolerated_ratio(past, shares, index, max_ratio)
+        ratio = _tolerated_ratio(past.bounds_ms, shares, index, max_ratio)
         says_little = ratio * share > TOLERATED_EXCEEDANCE
         candidate = says_little, abs(math.log(share / TARGET_EXCEEDANCE)), Threshold(bound_ms, ratio)
         (candidates if share >= low and slow >= MIN_SLOW else higher).append(candidate)
@@ -116,45 +115,26 @@ def requests_short(past: Histogram) -> int:
     return max(1, math.ceil(MIN_SLOW / share) - past.total) if shares and share >= low else 0
 
 
-def _tolerated_ratio(past: Histogram, shares: Sequence[float], index: int, max_ratio: float) -> float:
+def _tolerated_ratio(bounds_ms: Sequence[float], shares: Sequence[float], index: int, max_ratio: float) -> float:
     """r = S(bound / max_ratio) / S(bound): by what factor the share of slow requests grows if all latencies do.
 
-    S is stable's past exceedance, interpolated between bounds so that a tolerated canary is not held to less than was
-    promised (see ``_exceedance``). At least ``max_ratio``, the value for a tail that falls like 1/t: where the buckets
-    show no request just below the bound, r would be 1 and even a canary that is the same could not be shown to be no
-    worse.
+    S is stable's past exceedance, interpolated on log-log scales between bounds. At least ``max_ratio``, the value for
+    a tail that falls like 1/t: where the buckets show no request just below the bound, r would be 1 and even a canary
+    that is the same could not be shown to be no worse.
     """
-    share = _exceedance(past, shares, past.bounds_ms[index] / max_ratio)
-    return max(max_ratio, math.ceil(1e4 * share / shares[index]) / 1e4)
-
-
-def _exceedance(past: Histogram, shares: Sequence[float], at_ms: float) -> float:
-    """Share of requests slower than ``at_ms``, which is not above the last bound that a request exceeded.
-
-    On a Weibull plot, log(-log S) over log t, Weibull tails are straight lines, and log-normal, Pareto and most Gamma
-    ones bend down, less and less. A parabola through the bounds around ``at_ms`` and the next higher one is therefore
-    exact for the former and a little too high for the others. Without a request above the next bound it is the line
-    through the other two, which is higher still.
-    """
-    above = bisect_left(past.bounds_ms, at_ms)
-    high_ms, low_ms = past.bounds_ms[above], past.bounds_ms[above - 1] if above else 0.0
-    if low_ms <= 0:
-        low_ms = min(high_ms / 10, at_ms)
-    # Where no request was as fast as a bound, half of one stands for none.
-    most = 1 - 0.5 / past.total
-
-    def height(share: float) -> float:
-        return math.log(-math.log(min(share, most)))
-
-    low, high = height(shares[above - 1] if above else 1.0), height(shares[above])
-    width, reach = math.log(high_ms / low_ms), math.log(at_ms / low_ms)
-    slope = (high - low) / width
-    found = low + slope * reach
-    if above + 1 < len(shares) and shares[above + 1] > 0:
-        further = math.log(past.bounds_ms[above + 1] / high_ms)
-        bend = ((height(shares[above + 1]) - high) / further - slope) / (width + further)
-        found += bend * reach * (reach - width)
-    return math.exp(-math.exp(min(max(found, low), high)))
+    ratio = 1.0
+    high_ms, high_share = bounds_ms[index], shares[index]
+    target_ms = high_ms / max_ratio
+    for below in range(index - 1, -2, -1):
+        low_ms = bounds_ms[below] if below >= 0 and bounds_ms[below] > 0 else high_ms / 10
+        low_share = shares[below] if below >= 0 else 1.0
+        slope = math.log(low_share / high_share) / math.log(high_ms / low_ms) if low_ms < high_ms else 0.0
+        reached_ms = max(low_ms, target_ms)
+        ratio *= (high_ms / reached_ms) ** slope
+        if reached_ms == target_ms:
+            break
+        high_ms, high_share = low_ms, low_share
+    return max(max_ratio, round(ratio, 4))
 
 
 def quantile_ms(histogram: Histogram, share: float = 1 - TARGET_EXCEEDANCE) -> float | None:

@@ -227,8 +227,7 @@ def test_one_bad_request_wins_what_a_rollback_lacks_and_little_more(
     """At 1 %, where a bad request might win a factor of 90; stable has about as many bad ones as expected."""
     settings = settings_of(ceilings)
     needed = 1 / ALPHA / shares[part]
-    state = replace(in_step(settings, 0), latency_share=latency_share)
-    state = with_evidence(replace(state, latency=replace(state.latency, ratio=1.5)), {part: needed / 3})
+    state = with_evidence(replace(in_step(settings, 0), latency_share=latency_share), {part: needed / 3})
     failed = 2 if part == "errors" else 0
     grown = after(state, settings, arm(99, failed, 3), arm(1, int(part == "errors"), 1))
     metric = grown.errors if part == "errors" else grown.latency
