@@ -1,9 +1,9 @@
 """All checks and tests in one go, or the stages that are named: check, unit, integration, e2e.
 
-The cluster is built and brought up and the models are trained in the background. That and the tests on the cluster wait
-most of the time: those that need no cluster run beside them, on what they leave of the machine. What is about seconds
-comes last and alone. Each stage leaves a JUnit file and its output in `build/`. The last line counts all tests, as
-pytest does, and as an error each stage that failed before a test could; the exit status is 0 where every stage passed.
+The cluster is built and brought up and the models are trained in the background. Tests that need no cluster run beside
+that and beside those on the cluster, on what these leave of the machine. What is about seconds comes last and alone.
+Each stage leaves a JUnit file and its output in `build/`. The last line counts all tests, as pytest
+does, and as an error each stage that failed before a test could; the exit status is 0 where every stage passed.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from modelrelease.judge.planner import Rates, requests_to_detect
 
 from .bounds import bound
 from .fleet import Fleet, Floats, MetricFleet, Side
-from .traffic import ISTIO_BOUNDS_MS, SCENARIOS, WINDOW_SECONDS, Moment, Traffic, slower_share, threshold
+from .traffic import ISTIO_BOUNDS_MS, SCENARIOS, WINDOW_SECONDS, Drawn, Moment, Traffic, slower_share, threshold
 
 WEIGHTS = (1, 5, 20, 50, 100)
 Row = dict[str, Any]
@@ -70,12 +71,7 @@ def false_rollbacks(count: int) -> list[Row]:
             traffic = Traffic(rng, count, rps, scenario)
             fleet, phi = _released(traffic)
             rules = {limit: ThresholdRule(count, limit) for limit in (3, 5)}
-            steps = round(600 / WINDOW_SECONDS)
-            for index in range(4 * steps):
-                if index and index % steps == 0:
-                    fleet.enter_next(np.ones(count, dtype=bool))
-                drawn = traffic.draw(index * WINDOW_SECONDS / 60, fleet.weights)
-                fleet.observe(drawn.errors, drawn.slow)
+            for index, drawn in _played(fleet, traffic):
                 for rule in rules.values():
                     rule.observe(
                         drawn.errors.canary,
@@ -109,12 +105,8 @@ def bursts(count: int) -> list[Row]:
                 rng = np.random.default_rng([pods, rps, size])
                 traffic = Traffic(rng, count, rps, lambda _, size=size: Moment(0.005, burst=size))
                 fleet, phi = _released(traffic, pods)
-                steps = round(600 / WINDOW_SECONDS)
-                for index in range(4 * steps):
-                    if index and index % steps == 0:
-                        fleet.enter_next(np.ones(count, dtype=bool))
-                    drawn = traffic.draw(index * WINDOW_SECONDS / 60, fleet.weights)
-                    fleet.observe(drawn.errors, drawn.slow)
+                for _ in _played(fleet, traffic):
+                    pass
                 rows.append(
                     {
                         "pods": pods,
@@ -126,6 +118,17 @@ def bursts(count: int) -> list[Row]:
                     }
                 )
     return rows
+
+
+def _played(fleet: Fleet, traffic: Traffic) -> Iterator[tuple[int, Drawn]]:
+    """Ten minutes at each weight: number and requests of each window, once the judge has seen it."""
+    steps = round(600 / WINDOW_SECONDS)
+    for index in range(4 * steps):
+        if index and index % steps == 0:
+            fleet.enter_next(np.ones(traffic.count, dtype=bool))
+        drawn = traffic.draw(index * WINDOW_SECONDS / 60, fleet.weights)
+        fleet.observe(drawn.errors, drawn.slow)
+        yield index, drawn
 
 
 def _released(traffic: Traffic, pods: int = 4) -> tuple[Fleet, Floats]:
